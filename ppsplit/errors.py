@@ -1,0 +1,108 @@
+"""Every error a user can meet.
+
+PPSplitError
+├── ConfigError               a config file or a command-line value is wrong
+├── DataError                 annotations or an image folder cannot be used
+│   └── ImageError            one file is not a readable image
+├── WeightsError              a weight file does not fit the network or is damaged
+│   └── UnsafePickleError     a checkpoint asks for something to be executed
+├── DownloadError             a named file could not be fetched, or its hash is wrong
+├── ProgramError              a frozen program cannot be read or used
+│   └── CutError              there is no such cut, or the program cannot be cut there
+├── ExportError               a step from frozen program to bundle failed
+│   ├── ConversionError       Paddle Lite cannot take the program for this target
+│   └── CertificationError    the two halves do not compute what the whole computes
+├── BundleError               a bundle is missing, damaged, or of another version
+├── InferenceRuntimeError     an inference runtime is missing or refused its input
+├── CodecError                bytes and tensors do not fit together
+├── WireError                 bytes are not a message of this protocol
+└── LinkError                 the other half could not be reached in time
+    └── ServerRejectedError   it was reached, and said no
+
+Each message says what was wrong, what was expected and what to do. The command line prints it in one
+line and exits with code 1; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+
+class PPSplitError(Exception):
+    """Base of all errors this package raises on purpose."""
+
+
+class ConfigError(PPSplitError):
+    """A config file or a command-line value is wrong."""
+
+
+class DataError(PPSplitError):
+    """Annotations or an image folder cannot be used."""
+
+
+class ImageError(DataError):
+    """One file is not a readable image."""
+
+
+class WeightsError(PPSplitError):
+    """A weight file does not fit the network or is damaged."""
+
+
+class UnsafePickleError(WeightsError):
+    """A checkpoint asks for something to be executed; nothing was."""
+
+
+class DownloadError(PPSplitError):
+    """A named file could not be fetched, or its hash is wrong."""
+
+
+class ProgramError(PPSplitError):
+    """A frozen program cannot be read or used."""
+
+
+class CutError(ProgramError):
+    """There is no such cut, or the program cannot be cut there."""
+
+
+class ExportError(PPSplitError):
+    """A step from frozen program to bundle failed."""
+
+
+class ConversionError(ExportError):
+    """Paddle Lite cannot take the program for this target."""
+
+
+class CertificationError(ExportError):
+    """The two halves do not compute what the whole computes."""
+
+
+class BundleError(PPSplitError):
+    """A bundle is missing, damaged, or of another format version."""
+
+
+class InferenceRuntimeError(PPSplitError):
+    """An inference runtime is missing, or refused its program or input."""
+
+
+class CodecError(PPSplitError):
+    """Bytes and tensors do not fit together."""
+
+
+class WireError(PPSplitError):
+    """Bytes are not a message of this protocol."""
+
+
+class LinkError(PPSplitError):
+    """The other half could not be reached, or did not answer in time."""
+
+
+class ServerRejectedError(LinkError):
+    """The server was reached and refused the request.
+
+    Attributes:
+        status: HTTP status code.
+        code: the machine-readable reason from the JSON body, "" where there was none.
+    """
+
+    def __init__(self, message: str, status: int, code: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code

@@ -1,0 +1,247 @@
+"""Frozen model to bundle: cut, quantize, convert, calibrate, certify, and only then put in place."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+
+from ppsplit.bundle import (
+    FULL,
+    HEAD,
+    MANIFEST,
+    TAIL,
+    Bundle,
+    Clip,
+    Cut,
+    Manifest,
+    ProgramFiles,
+    sha256_of,
+    write_manifest,
+)
+from ppsplit.codec.clip import calibrate_clip
+from ppsplit.errors import ConfigError
+from ppsplit.export.certify import certify
+from ppsplit.export.freeze import FrozenModel
+from ppsplit.export.graph import Graph, GraphCut, Operator, resolve_cut
+from ppsplit.export.lite import convert_to_nb
+from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX
+from ppsplit.export.quantize import FAKE_QUANTIZED, quantize_weights
+from ppsplit.image import read_image, to_input
+from ppsplit.runtime import load_program, run_part
+
+CALIBRATED_BITS = (8, 4)
+MAX_SAMPLES_PER_TENSOR = 1_000_000
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """What to put into a bundle.
+
+    Attributes:
+        cuts: names as `resolve_cut` takes them; the first is the default one.
+        quant: weight precisions of the head beside fp32: "int8", "int16". The first becomes the default.
+        nb_targets: Paddle Lite targets to convert heads for: "x86", "arm". May be empty.
+        with_tail: also convert the tail, for an edge that has to finish alone.
+        calibration_images: photos from which the clip ranges of the codec are taken.
+        certify_images: photos on which the halves are compared with the whole.
+    """
+
+    cuts: Tuple[str, ...]
+    quant: Tuple[str, ...]
+    nb_targets: Tuple[str, ...]
+    with_tail: bool
+    calibration_images: Tuple[Path, ...]
+    certify_images: Tuple[Path, ...]
+
+
+def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: Progress = print) -> Bundle:
+    """Write the bundle `output`; an older bundle there is replaced only once the new one is certified.
+
+    Raises:
+        CutError: no such cut.
+        ConversionError: Paddle Lite cannot take a head.
+        CertificationError: the halves are off; nothing is left behind.
+        ConfigError: `output` exists and is not a bundle.
+    """
+    graph = frozen.program.graph()
+    cuts = [resolve_cut(graph, name, frozen.stages) for name in plan.cuts]
+    with _staged(output) as stage:
+        progress("whole network")
+        full = _write_whole(frozen, graph, stage)
+        written = []
+        for index, (name, graph_cut) in enumerate(zip(plan.cuts, cuts)):
+            progress(f"cut {name}")
+            written.append(_write_cut(frozen, graph, graph_cut, name, index, plan, stage))
+        manifest = _manifest(frozen, graph, full, written, plan, output.name, stage)
+        bundle = Bundle(stage, write_manifest(stage, manifest))
+        finished = []
+        for cut in written:
+            progress(f"calibrating and certifying {cut.name}")
+            finished.append(_calibrated_and_certified(bundle, cut, plan))
+        write_manifest(stage, dataclasses.replace(manifest, cuts=tuple(finished)))
+    return Bundle.open(output)
+
+
+@contextlib.contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """A scratch folder beside `output` that takes its place when all went well."""
+    if output.exists() and not (output / MANIFEST).is_file() and any(output.iterdir()):
+        raise ConfigError(f"{output} exists and is not a bundle; choose another --output or remove it")
+    stage, old = (output.with_name(f".{output.name}.{kind}") for kind in ("new", "old"))
+    for leftover in (stage, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    stage.mkdir(parents=True)
+    try:
+        yield stage
+        if output.exists():
+            output.rename(old)
+        stage.rename(output)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _paddle_files(prefix: str) -> Dict[str, str]:
+    return {"model": prefix + MODEL_SUFFIX, "params": prefix + PARAMS_SUFFIX}
+
+
+def _write_whole(frozen: FrozenModel, graph: Graph, stage: Path) -> Tuple[ProgramFiles, ...]:
+    _write_part(frozen, graph.operators, graph.inputs, graph.outputs, stage / "full")
+    return (ProgramFiles(FULL, "paddle", files=_paddle_files("full")),)
+
+
+def _write_part(
+    frozen: FrozenModel, operators: Sequence[Operator], feeds: Sequence[str], fetches: Sequence[str], prefix: Path
+) -> None:
+    kept = frozen.program.with_constants([operator.index for operator in operators])
+    frozen.program.save_part(prefix, kept, feeds, fetches)
+
+
+def _write_cut(
+    frozen: FrozenModel, graph: Graph, cut: GraphCut, name: str, index: int, plan: SplitPlan, stage: Path
+) -> Cut:
+    folder = f"cut{index}-{re.sub(r'[^A-Za-z0-9.]+', '-', name)[:40]}"
+    sent = [spec.name for spec in cut.tensors]
+    heads = _write_heads(frozen, graph, cut, folder, plan, stage)
+    tails = _write_tails(frozen, graph, cut, sent, folder, plan, stage)
+    return Cut(
+        name=name,
+        tensors=cut.tensors,
+        programs=tuple(heads + tails),
+        clips={},
+        edge_macs_share=cut.edge_macs_share,
+        edge_params_share=cut.edge_params_share,
+    )
+
+
+def _write_heads(
+    frozen: FrozenModel, graph: Graph, cut: GraphCut, folder: str, plan: SplitPlan, stage: Path
+) -> List[ProgramFiles]:
+    computed = [spec.name for spec in cut.tensors if spec.name not in graph.inputs]
+    if not computed:
+        return [ProgramFiles(HEAD, "passthrough")]
+    prefix = f"{folder}/head"
+    _write_part(frozen, cut.edge, _fed(cut.edge, graph.inputs), computed, stage / prefix)
+    heads = [ProgramFiles(HEAD, "paddle", files=_paddle_files(prefix))]
+    for precision in plan.quant:
+        quantize_weights(stage / prefix, stage / folder / precision, precision)
+        fake = _paddle_files(f"{folder}/{precision}/{FAKE_QUANTIZED}/model")
+        heads.append(ProgramFiles(HEAD, "paddle", precision=precision, files=fake))
+    for precision in ("fp32", *plan.quant):
+        heads += _lite_programs(stage, prefix, HEAD, plan.nb_targets, precision)
+    return heads
+
+
+def _write_tails(
+    frozen: FrozenModel, graph: Graph, cut: GraphCut, sent: List[str], folder: str, plan: SplitPlan, stage: Path
+) -> List[ProgramFiles]:
+    computed = [name for name in graph.outputs if name not in sent]
+    if not computed:
+        return [ProgramFiles(TAIL, "passthrough")]
+    prefix = f"{folder}/tail"
+    _write_part(frozen, cut.cloud, _fed(cut.cloud, sent), computed, stage / prefix)
+    tails = [ProgramFiles(TAIL, "paddle", files=_paddle_files(prefix))]
+    if plan.with_tail:
+        tails += _lite_programs(stage, prefix, TAIL, plan.nb_targets, "fp32")
+    return tails
+
+
+def _fed(operators: Sequence[Operator], available: Sequence[str]) -> List[str]:
+    """Those of `available` that the operators read; a program may not have a feed nobody reads."""
+    read = {name for operator in operators for name in operator.inputs}
+    return [name for name in available if name in read]
+
+
+def _lite_programs(
+    stage: Path, prefix: str, part: str, targets: Sequence[str], precision: str
+) -> List[ProgramFiles]:
+    programs = []
+    for target in targets:
+        nb = f"{prefix}.{target}.{precision}.nb"
+        convert_to_nb(stage / prefix, stage / nb, target, precision)
+        programs.append(ProgramFiles(part, "lite", target, precision, {"nb": nb}))
+    return programs
+
+
+def _manifest(
+    frozen: FrozenModel,
+    graph: Graph,
+    full: Tuple[ProgramFiles, ...],
+    cuts: Sequence[Cut],
+    plan: SplitPlan,
+    name: str,
+    stage: Path,
+) -> Manifest:
+    files = sorted(path for path in stage.rglob("*") if path.is_file())
+    return Manifest(
+        name=name,
+        model=frozen.name,
+        input=graph.tensors[graph.inputs[0]],
+        outputs=tuple(graph.tensors[output] for output in graph.outputs),
+        preprocess=frozen.preprocess,
+        decode=frozen.decode,
+        class_names=frozen.class_names,
+        precision=plan.quant[0] if plan.quant else "fp32",
+        weights_sha256=frozen.weights_sha256,
+        cuts=tuple(cuts),
+        full=full,
+        files={path.relative_to(stage).as_posix(): sha256_of(path) for path in files},
+    )
+
+
+def _calibrated_and_certified(bundle: Bundle, cut: Cut, plan: SplitPlan) -> Cut:
+    inputs = [_load_input(bundle, path) for path in plan.certify_images]
+    certificates = certify(bundle, cut, inputs)
+    return dataclasses.replace(
+        cut, clips=_calibrate(bundle, cut, plan.calibration_images), certificates=tuple(certificates)
+    )
+
+
+def _load_input(bundle: Bundle, path: Path) -> np.ndarray:
+    return to_input(read_image(path), bundle.manifest.preprocess)[0]
+
+
+def _calibrate(bundle: Bundle, cut: Cut, images: Sequence[Path]) -> Dict[str, Dict[str, Clip]]:
+    """Clip ranges of every float tensor that crosses, from the fp32 head's features."""
+    head = load_program(bundle, bundle.program(cut, HEAD, "paddle", "fp32"))
+    names = [spec.name for spec in cut.tensors if spec.dtype.startswith("float")]
+    samples: Dict[str, List[Any]] = {name: [] for name in names}
+    stride = {
+        spec.name: max(1, spec.elements_per_image * len(images) // MAX_SAMPLES_PER_TENSOR) for spec in cut.tensors
+    }
+    for path in images:
+        feeds = {bundle.manifest.input.name: _load_input(bundle, path)}
+        for name, values in run_part(head, feeds, names).items():
+            samples[name].append(values.ravel()[:: stride[name]])
+    joined = {name: np.concatenate(parts) for name, parts in samples.items()}
+    return {
+        str(bits): {name: calibrate_clip(values, bits) for name, values in joined.items()} for bits in CALIBRATED_BITS
+    }

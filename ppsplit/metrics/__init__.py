@@ -1,0 +1,1 @@
+"""Numbers about results: COCO average precision, summaries of timings."""

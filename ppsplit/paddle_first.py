@@ -1,0 +1,11 @@
+"""The one place that imports paddle.
+
+libpaddle 2.6.2 exports symbols of its own old zlib. Loaded first, they are what any later user of zlib
+gets, and it crashes (zlib.compress, PNG encoding, grpc). With Python's zlib loaded before, all is well.
+"""
+
+import zlib  # noqa: F401  must come before paddle
+
+import paddle
+
+__all__ = ["paddle"]

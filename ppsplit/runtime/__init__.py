@@ -1,0 +1,94 @@
+"""Inference runtimes behind one small interface over numpy arrays. Each is imported only when asked for."""
+
+from __future__ import annotations
+
+from typing import Dict, List, Mapping, Sequence
+
+import numpy as np
+
+from ppsplit.bundle import Bundle, ProgramFiles
+from ppsplit.errors import InferenceRuntimeError
+
+Tensors = Dict[str, np.ndarray]
+
+
+class Runtime:
+    """A loaded program. Not for use by two threads at once.
+
+    Attributes:
+        input_names, output_names: of the program, in its order.
+    """
+
+    input_names: List[str]
+    output_names: List[str]
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        """Compute all outputs from all inputs.
+
+        Args:
+            feeds: input name to array, with the program's dtype and shape (any batch).
+
+        Returns:
+            output name to array; the caller owns the arrays.
+
+        Raises:
+            InferenceRuntimeError: an input is missing or does not fit.
+        """
+        raise InferenceRuntimeError(f"{type(self).__name__} cannot run")
+
+
+class Passthrough(Runtime):
+    """A part with nothing to compute: it takes nothing and returns nothing."""
+
+    def __init__(self) -> None:
+        self.input_names, self.output_names = [], []
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        return {}
+
+
+def run_part(runtime: Runtime, available: Mapping[str, np.ndarray], wanted: Sequence[str]) -> Tensors:
+    """Run one half and return `wanted`, in that order.
+
+    A tensor that crosses a half untouched (an output computed on the edge, the input itself in a skip
+    connection) is not part of that half's program; it is taken from `available`.
+
+    Raises:
+        InferenceRuntimeError: `available` lacks an input, or the half does not make a wanted tensor.
+    """
+    missing = [name for name in runtime.input_names if name not in available]
+    if missing:
+        raise InferenceRuntimeError(f"the program also takes {missing}; it was given {sorted(available)}")
+    merged = {**available, **runtime.run({name: available[name] for name in runtime.input_names})}
+    absent = [name for name in wanted if name not in merged]
+    if absent:
+        raise InferenceRuntimeError(f"the program makes {runtime.output_names}, not {absent}")
+    return {name: merged[name] for name in wanted}
+
+
+def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1) -> Runtime:
+    """Load one program of a bundle in its runtime, after checking its files.
+
+    Raises:
+        BundleError: a file is missing or damaged.
+        InferenceRuntimeError: the runtime is not installed or refuses the program.
+    """
+    if program.runtime == "passthrough":
+        return Passthrough()
+    if program.runtime == "lite":
+        from ppsplit.runtime.lite import LiteRuntime
+
+        return LiteRuntime(bundle.path(program.files["nb"]), threads=threads)
+    if program.runtime == "paddle":
+        from ppsplit.runtime.paddle import PaddleRuntime
+
+        return PaddleRuntime(
+            bundle.path(program.files["model"]), bundle.path(program.files["params"]), threads=threads
+        )
+    raise InferenceRuntimeError(f"unknown runtime {program.runtime!r}; known: lite, paddle, passthrough")
+
+
+def check_feeds(feeds: Mapping[str, np.ndarray], input_names: List[str]) -> None:
+    """Raise InferenceRuntimeError unless `feeds` has exactly the names the program takes."""
+    if set(feeds) != set(input_names):
+        raise InferenceRuntimeError(f"the program takes {sorted(input_names)}, it was given {sorted(feeds)}")
