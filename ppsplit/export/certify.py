@@ -33,11 +33,15 @@ def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Cert
     return [_certify_head(bundle, cut, program, tail, images, expected) for program in heads]
 
 
+def native_target() -> str:
+    """Paddle Lite's name for this machine's CPU: "x86", "arm", or the machine's own name for another."""
+    machine = platform.machine().lower()
+    return {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}.get(machine, machine)
+
+
 def runs_here(program: ProgramFiles) -> bool:
     """Whether this machine's CPU can run a program made for that target."""
-    machine = platform.machine().lower()
-    here = "x86" if machine in ("x86_64", "amd64") else "arm" if machine in ("aarch64", "arm64") else machine
-    return program.target in ("any", here)
+    return program.target in ("any", native_target())
 
 
 def run_whole(bundle: Bundle, full: Runtime, image: np.ndarray) -> Tensors:

@@ -1,0 +1,33 @@
+"""`ppsplit export`: a network and its weights as one frozen program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional, Tuple
+
+from ppsplit.export.network import find_weights, freeze_model
+
+
+def export(
+    model: str = "yolov3_tiny",
+    weights: Optional[Path] = None,
+    input_hw: Optional[Tuple[int, int]] = None,
+    prune: bool = False,
+    output: Optional[Path] = None,
+) -> None:
+    """Freeze a network for inference: batch norm folded, batch size open.
+
+    Args:
+        model: The network, yolov3_tiny or yolov3_darknet53.
+        weights: Weight file; by default the zoo's for this network, fetched if need be.
+        input_hw: Input height and width in pixels; by default the network's own.
+        prune: Take the pruned model from pruned_model/.
+        output: Folder to write; by default freezed/MODEL.
+    """
+    frozen = freeze_model(model, find_weights(model, weights, prune), input_hw)
+    directory = frozen.save(output or Path("freezed") / model)
+    graph = frozen.program.graph()
+    print(
+        f"{directory}: {model}, {graph.macs / 1e9:.2f} GMACs, "
+        f"{sum(graph.parameter_elements.values()) / 1e6:.2f} M parameters, {len(graph.operators)} operators"
+    )

@@ -1,0 +1,119 @@
+"""`ppsplit export-split`: a bundle with the two halves of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+from ppsplit.cli.options import Names
+from ppsplit.cli.tables import print_table
+from ppsplit.data.sample_photos import sample_photos
+from ppsplit.errors import ConfigError
+from ppsplit.export.freeze import FrozenModel
+from ppsplit.export.graph import GraphCut, distinct_cuts
+from ppsplit.export.lite import TARGETS
+from ppsplit.export.network import find_weights, freeze_model
+from ppsplit.export.quantize import WEIGHT_BITS
+from ppsplit.export.split import SplitPlan, export_bundle
+from ppsplit.image import list_images
+from ppsplit.models import MODELS
+
+
+def export_split(
+    model: str = "yolov3_tiny",
+    program: Optional[Path] = None,
+    weights: Optional[Path] = None,
+    input_hw: Optional[Tuple[int, int]] = None,
+    prune: bool = False,
+    cut: Names = [],  # noqa: B006  only read
+    quant: Names = [],  # noqa: B006
+    nb: Names = ["x86", "arm"],  # noqa: B006
+    with_tail: bool = False,
+    calibration_images: Optional[Path] = None,
+    calibration_count: int = 32,
+    certify_images: Optional[Path] = None,
+    certify_count: int = 4,
+    list_cuts: bool = False,
+    output: Optional[Path] = None,
+    json: Optional[Path] = None,
+) -> None:
+    """Cut a network in two and write a certified bundle.
+
+    Args:
+        model: The network, yolov3_tiny or yolov3_darknet53.
+        program: Cut this frozen Paddle program instead: a folder of `ppsplit export`, or a .pdmodel file.
+        weights: Weight file; by default the zoo's for this network, fetched if need be.
+        input_hw: Input height and width in pixels; by default the network's own.
+        prune: Take the pruned model from pruned_model/.
+        cut: Where to cut, one or several names; by default the network's own choice. See --list-cuts.
+        quant: Precisions of the client half's weights beside fp32, int8 and int16; the first becomes its default.
+        nb: Paddle Lite targets to convert for, x86 and arm.
+        with_tail: Also convert the server half for the edge.
+        calibration_images: Folder of photos for the codec's ranges; by default the packaged sample photos.
+        calibration_count: How many of them to use.
+        certify_images: Folder of photos to prove the halves on; by default the packaged sample photos.
+        certify_count: How many of them to use.
+        list_cuts: Print every distinct cut and stop.
+        output: Folder to write; by default freezed/MODEL-split.
+        json: With --list-cuts, write the table there too.
+    """
+    _check_choices("quant", quant, WEIGHT_BITS)
+    _check_choices("nb", nb, TARGETS)
+    frozen = _frozen(model, program, weights, input_hw, prune)
+    if list_cuts:
+        print_table(cut_rows(frozen), title=f"cuts of {frozen.name}", json_path=json)
+        return
+    cuts = list(cut) or ([MODELS[model].default_cut] if program is None else [])
+    if not cuts:
+        raise ConfigError("a program from elsewhere has no default cut; choose one with --cut (see --list-cuts)")
+    plan = SplitPlan(
+        cuts=tuple(cuts),
+        quant=tuple(quant),
+        nb_targets=tuple(nb),
+        with_tail=with_tail,
+        calibration_images=_images(calibration_images, calibration_count),
+        certify_images=_images(certify_images, certify_count),
+    )
+    bundle = export_bundle(frozen, plan, output or Path("freezed") / f"{frozen.name}-split")
+    for written in bundle.manifest.cuts:
+        print_table([vars(c) for c in written.certificates], title=f"cut {written.name}: halves against the whole")
+    print(f"bundle {bundle.root}, fingerprint {bundle.manifest.fingerprint[:12]}")
+
+
+def cut_rows(frozen: FrozenModel) -> List[Dict[str, Any]]:
+    """One row for each distinct cut of a frozen model."""
+    return [_cut_row(cut) for cut in distinct_cuts(frozen.program.graph(), frozen.stages)]
+
+
+def _cut_row(cut: GraphCut) -> Dict[str, Any]:
+    elements = sum(spec.elements_per_image for spec in cut.tensors)
+    return {
+        "name": cut.name,
+        "tensors": " + ".join("x".join(str(size) for size in spec.shape[1:]) for spec in cut.tensors),
+        "fp32_bytes": elements * 4,
+        "int8_bytes": elements,
+        "edge_macs_share": round(cut.edge_macs_share, 4),
+        "edge_params_share": round(cut.edge_params_share, 4),
+    }
+
+
+def _frozen(
+    model: str, program: Optional[Path], weights: Optional[Path], input_hw: Optional[Tuple[int, int]], prune: bool
+) -> FrozenModel:
+    if program is None:
+        return freeze_model(model, find_weights(model, weights, prune), input_hw)
+    if weights or input_hw or prune:
+        raise ConfigError("--program is frozen already; --weights, --input-hw and --prune do not go with it")
+    return FrozenModel.load(program)
+
+
+def _images(folder: Optional[Path], count: int) -> Tuple[Path, ...]:
+    if count < 1:
+        raise ConfigError(f"at least one image is needed, not {count}")
+    return tuple((list_images(folder) if folder else sample_photos())[:count])
+
+
+def _check_choices(option: str, chosen: List[str], known: Any) -> None:
+    for name in chosen:
+        if name not in known:
+            raise ConfigError(f"--{option} {name!r} is unknown; choose from {', '.join(known)}")

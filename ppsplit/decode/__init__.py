@@ -1,0 +1,42 @@
+"""Raw heads to detections, one file a model family. numpy only."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
+
+import numpy as np
+
+from ppsplit.bundle import DecodeSpec
+from ppsplit.decode.yolov3 import YoloV3Decoder
+from ppsplit.detections import Detections
+from ppsplit.errors import InferenceRuntimeError
+
+Outputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
+# (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> one Detections per image
+Decoder = Callable[..., List[Detections]]
+
+FAMILIES: Dict[str, Callable[..., Decoder]] = {"yolov3": YoloV3Decoder}
+
+
+def build_decoder(spec: DecodeSpec, input_hw: Tuple[int, int]) -> Decoder:
+    """The decoder of a bundle's `decode` entry.
+
+    Args:
+        spec: family and parameters.
+        input_hw: the network's input, in pixels.
+
+    Returns:
+        a callable from raw outputs, in the manifest's order, to the detections of each image, boxes in input
+        pixels. Thresholds that are not given are the spec's.
+
+    Raises:
+        InferenceRuntimeError: an unknown family, or its parameters are not as it needs them.
+    """
+    if spec.family not in FAMILIES:
+        raise InferenceRuntimeError(f"no decoder for the family {spec.family!r}; known: {', '.join(FAMILIES)}")
+    try:
+        return FAMILIES[spec.family](input_hw=tuple(input_hw), **spec.params)
+    except (TypeError, ValueError) as error:
+        raise InferenceRuntimeError(
+            f"the decode parameters of the family {spec.family!r} are wrong ({error}); export the bundle again"
+        ) from error

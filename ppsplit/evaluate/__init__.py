@@ -1,0 +1,1 @@
+"""What a split costs: AP, bytes, milliseconds and memory, measured where they pass."""

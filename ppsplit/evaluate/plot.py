@@ -1,0 +1,48 @@
+"""AP against bytes, as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, Sequence
+
+GROUPS = {
+    "split": ("o", "tab:blue"),
+    "client": ("s", "tab:purple"),
+    "nb": ("^", "tab:cyan"),
+    "jpeg": ("D", "tab:orange"),
+}
+
+
+def plot_ap_against_bytes(rows: Sequence[Dict[str, Any]], path: Path) -> None:
+    """Draw each row that sends something as a point, and those that send nothing as level lines.
+
+    Args:
+        rows: as `split_table` returns them.
+        path: the picture to write; its suffix chooses the format.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 5.5), constrained_layout=True)
+    for row in rows:
+        if not row["payload_bytes"]:
+            style = "-" if row["name"] == "full" else ":"
+            axes.axhline(row["ap"], color="0.5", linestyle=style, label=f"{row['name']} (nothing sent)")
+            continue
+        group = row["name"].split("/")[0]
+        marker, colour = GROUPS.get(group, ("x", "black"))
+        axes.scatter(row["payload_bytes"] / 1000, row["ap"], marker=marker, color=colour, label=group, zorder=3)
+        axes.annotate(row["name"], (row["payload_bytes"] / 1000, row["ap"]), fontsize=7, rotation=25, xytext=(3, 4),
+                      textcoords="offset points")
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles))
+    axes.legend(unique.values(), unique.keys(), fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xlabel("payload per image, kB (log scale)")
+    axes.set_ylabel("AP (IoU .50:.95)")
+    axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

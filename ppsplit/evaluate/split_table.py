@@ -1,0 +1,139 @@
+"""One table over a COCO-format set: the whole model, every split, and the two rivals that could win without us."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+
+from ppsplit.bundle import HEAD, Bundle
+from ppsplit.data.coco import CocoSet
+from ppsplit.data.sample_photos import sample_photos
+from ppsplit.detections import Detections
+from ppsplit.errors import ConversionError, DataError
+from ppsplit.evaluate.processes import run_edge, run_whole_model, running_server
+from ppsplit.evaluate.rows import EDGE_ONLY_ROW, FULL_ROW, Row, edge_only_row, planned_rows, select
+from ppsplit.export.certify import native_target
+from ppsplit.export.freeze import FrozenModel
+from ppsplit.export.program import MODEL_SUFFIX, FrozenProgram
+from ppsplit.export.split import SplitPlan, export_bundle
+from ppsplit.metrics.coco_ap import coco_box_ap
+
+# COCO counts the 100 best detections of an image, however unsure.
+AP_ARGUMENTS = ("--score-threshold", "0.001", "--max-detections", "100")
+Progress = Callable[[str, int, int], None]
+
+
+def split_table(
+    bundle: Bundle, coco_set: CocoSet, wanted: Sequence[str], threads: int, progress: Progress
+) -> List[Dict[str, Any]]:
+    """Measure every row over real processes and sockets.
+
+    Args:
+        wanted: names of rows, or their beginnings; all when empty.
+        threads: for each half's runtime.
+        progress: called with a row's name, its number and how many there are, before it is measured.
+
+    Returns:
+        rows: name, cut, edge_macs_share, runtime, precision, encoding, ap, ap50, payload_bytes (mean over
+        images), payload_bytes_p95, median milliseconds of each stage, edge_peak_rss_mib, images.
+
+    Raises:
+        DataError: the set's categories are not the model's classes.
+        PPSplitError: a half failed.
+    """
+    _check_classes(bundle, coco_set)
+    with _staged_images(coco_set) as folder:
+        reports = measured(bundle, folder, wanted, threads, AP_ARGUMENTS, progress)
+        return [{**measured_row(row, report), **_accuracy(row, report, coco_set)} for row, report in reports]
+
+
+def measured(
+    bundle: Bundle, folder: Path, wanted: Sequence[str], threads: int, options: Sequence[str], progress: Progress
+) -> Iterator[Tuple[Row, Dict[str, Any]]]:
+    """Send the images of `folder` every wanted way; yields each row with its client's report.
+
+    Args:
+        options: more arguments for every row's client.
+    """
+    whole = Row(FULL_ROW, "none", 1.0, "paddle", "fp32", "", ())
+    with _edge_only_bundle(bundle) as local, running_server(bundle.root, threads) as url:
+        local_runtime = [p.runtime for p in local.manifest.cuts[0].programs if p.part == HEAD][-1]
+        rows = select([whole, *planned_rows(bundle), edge_only_row(local_runtime)], wanted)
+        for number, row in enumerate(rows, 1):
+            progress(row.name, number, len(rows))
+            arguments = [*row.arguments, *options, "--threads", str(threads)]
+            if row.name == FULL_ROW:
+                yield row, run_whole_model(bundle.root, folder, arguments)
+            elif row.name == EDGE_ONLY_ROW:
+                yield row, run_edge(local.root, folder, arguments)
+            else:
+                yield row, run_edge(bundle.root, folder, [*arguments, "--server", url])
+
+
+def measured_row(row: Row, report: Dict[str, Any]) -> Dict[str, Any]:
+    """What a client's report says of bytes, time and memory, as a row of a table."""
+    summary = report["summary"]
+    return {
+        **{k: v for k, v in dataclasses.asdict(row).items() if k != "arguments"},
+        "edge_macs_share": round(row.edge_macs_share, 4),
+        "payload_bytes": round(summary["payload_bytes_mean"]),
+        "payload_bytes_p95": round(summary["payload_bytes_p95"]),
+        **{f"{stage}_ms": round(value, 2) for stage, value in summary["times_ms"].items()},
+        "edge_peak_rss_mib": round(summary["peak_rss_bytes"] / 2**20, 1),
+        "images": len(report["images"]),
+    }
+
+
+def _accuracy(row: Row, report: Dict[str, Any], coco_set: CocoSet) -> Dict[str, float]:
+    ids = {f"{image.image_id}{image.path.suffix}": image.image_id for image in coco_set.images}
+    found = {ids[Path(image["image"]).name]: Detections.from_records(image["detections"]) for image in report["images"]}
+    if len(found) != len(coco_set.images):
+        raise DataError(f"row {row.name}: {len(coco_set.images) - len(found)} images could not be read")
+    precision = coco_box_ap(coco_set, found)
+    return {"ap": round(precision["ap"], 4), "ap50": round(precision["ap50"], 4)}
+
+
+def _check_classes(bundle: Bundle, coco_set: CocoSet) -> None:
+    names = bundle.manifest.class_names
+    if len(names) != len(coco_set.category_names):
+        raise DataError(
+            f"the model knows {len(names)} classes, {coco_set.annotations} has {len(coco_set.category_names)} "
+            "categories; evaluate it on the set it was trained for"
+        )
+
+
+@contextlib.contextmanager
+def _staged_images(coco_set: CocoSet) -> Iterator[Path]:
+    """A folder with just the set's images, named by id: the folder they lie in may hold others."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for image in coco_set.images:
+            os.symlink(image.path.resolve(), Path(scratch) / f"{image.image_id}{image.path.suffix}")
+        yield Path(scratch)
+
+
+@contextlib.contextmanager
+def _edge_only_bundle(bundle: Bundle) -> Iterator[Bundle]:
+    """The same network as a bundle that is cut behind its last operator, in Paddle Lite where it converts."""
+    manifest = bundle.manifest
+    prefix = bundle.path(manifest.full[0].files["model"])
+    bundle.path(manifest.full[0].files["params"])
+    program = FrozenProgram.load(Path(str(prefix).replace(MODEL_SUFFIX, "")))
+    frozen = FrozenModel(manifest.model, program, manifest.preprocess, manifest.decode, manifest.class_names)
+    with tempfile.TemporaryDirectory() as scratch:
+        yield _export_edge_only(frozen, Path(scratch) / "edge-only")
+
+
+def _export_edge_only(frozen: FrozenModel, output: Path) -> Bundle:
+    photos = tuple(sample_photos()[:1])
+    try:
+        return export_bundle(frozen, SplitPlan(("output",), (), (native_target(),), False, photos, photos), output, _quiet)
+    except ConversionError:  # Paddle Lite cannot take all of it, or is not here: Paddle can
+        return export_bundle(frozen, SplitPlan(("output",), (), (), False, photos, photos), output, _quiet)
+
+
+def _quiet(step: str) -> None:
+    """No progress lines for a bundle that nobody asked for."""

@@ -1,0 +1,32 @@
+"""Writing a file aside and renaming it, so that nobody ever sees half of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+
+def write_bytes_atomically(path: Path, data: bytes) -> Path:
+    """Write `data` to `path`, making its folder where there is none; an older file stays until all is written.
+
+    Raises:
+        OSError: as for any write; nothing is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    finally:
+        if partial.exists():
+            partial.unlink()
+    return path
+
+
+def write_json_atomically(path: Path, values: Any) -> Path:
+    """`write_bytes_atomically` of `values` as indented JSON. Raises TypeError, ValueError for what JSON cannot hold."""
+    return write_bytes_atomically(path, json.dumps(values, indent=1, allow_nan=False).encode("utf-8"))
