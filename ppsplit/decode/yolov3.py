@@ -102,7 +102,10 @@ class YoloV3Decoder:
                 f"the heads have shapes {shapes}, expected {self.head_shapes} for each image, in this order; "
                 "the decode parameters must belong to the network"
             )
-        views = [head.reshape(batch, -1, 5 + self.num_classes, *head.shape[2:]) for head in heads]
+        views = [
+            head.reshape(batch, len(anchors), 5 + self.num_classes, *head.shape[2:])
+            for head, anchors in zip(heads, self.anchors)
+        ]
         # a NaN would compare as no detection and pass in silence; here it costs a pass over one value in 85
         if not all(np.isfinite(view[:, :, 4]).all() for view in views):
             raise InferenceRuntimeError("the heads hold values that are not finite; certify the bundle's programs")

@@ -26,7 +26,7 @@ class ModelFamily:
 
     Attributes:
         name: the network's name.
-        build: parameters to a freshly initialised network.
+        build: its parameters to a freshly initialised network.
         params: its default parameters.
         preprocess: how an image becomes its input. Weights of another source can want another one, which
             `load_weights` tells.
@@ -37,7 +37,7 @@ class ModelFamily:
     """
 
     name: str
-    build: Callable[[Params], paddle.nn.Layer]
+    build: Callable[..., paddle.nn.Layer]
     params: Params
     preprocess: Preprocess
     decode: DecodeSpec
@@ -66,7 +66,7 @@ def decode_spec(params: Params) -> DecodeSpec:
 
 
 def _family(
-    network: Callable[[Params], paddle.nn.Layer],
+    network: Callable[..., paddle.nn.Layer],
     name: str,
     params: Params,
     default_cut: str,

@@ -6,8 +6,6 @@ from typing import List, Union
 
 from ppsplit.paddle_first import paddle
 
-nn, functional = paddle.nn, paddle.nn.functional
-
 LEAKY_SLOPE = 0.1  # darknet's "leaky"
 BATCH_NORM_EPSILON = 1e-5  # Paddle's own; loaders bring weights from other programs to it
 
@@ -17,7 +15,7 @@ def scaled(channels: int, width: float) -> int:
     return max(4, round(channels * width))
 
 
-class ConvBN(nn.Layer):
+class ConvBN(paddle.nn.Layer):
     """Convolution, batch normalisation, leaky ReLU. Padding keeps H and W at stride 1, halves them at 2.
 
     Attributes:
@@ -27,14 +25,16 @@ class ConvBN(nn.Layer):
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2D(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias_attr=False)
-        self.bn = nn.BatchNorm2D(out_channels, epsilon=BATCH_NORM_EPSILON)
+        self.conv = paddle.nn.Conv2D(
+            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias_attr=False
+        )
+        self.bn = paddle.nn.BatchNorm2D(out_channels, epsilon=BATCH_NORM_EPSILON)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return functional.leaky_relu(self.bn(self.conv(x)), LEAKY_SLOPE)
+        return paddle.nn.functional.leaky_relu(self.bn(self.conv(x)), LEAKY_SLOPE)
 
 
-class HeadConv(nn.Layer):
+class HeadConv(paddle.nn.Layer):
     """1x1 convolution with bias and nothing after it: the raw head map [N, A * (5 + C), H, W].
 
     Along the channels, anchor after anchor: x, y, w, h, objectness, then C class logits.
@@ -42,13 +42,13 @@ class HeadConv(nn.Layer):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2D(in_channels, out_channels, 1)
+        self.conv = paddle.nn.Conv2D(in_channels, out_channels, 1)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.conv(x)
 
 
-class Residual(nn.Layer):
+class Residual(paddle.nn.Layer):
     """x + conv3x3(conv1x1(x)), the middle at half the channels; darknet's "shortcut"."""
 
     def __init__(self, channels: int, middle: int) -> None:
@@ -60,14 +60,14 @@ class Residual(nn.Layer):
         return x + self.expand(self.reduce(x))
 
 
-class Halve(nn.MaxPool2D):
+class Halve(paddle.nn.MaxPool2D):
     """Max-pooling 2x2 at stride 2."""
 
     def __init__(self) -> None:
         super().__init__(kernel_size=2, stride=2)
 
 
-class SlideMax(nn.MaxPool2D):
+class SlideMax(paddle.nn.MaxPool2D):
     """Max-pooling 2x2 at stride 1 that keeps H and W.
 
     The window hangs over the right and the bottom edge, where nothing is added: darknet puts -FLT_MAX
@@ -78,14 +78,14 @@ class SlideMax(nn.MaxPool2D):
         super().__init__(kernel_size=2, stride=1, padding=[0, 1, 0, 1])
 
 
-class Double(nn.Layer):
+class Double(paddle.nn.Layer):
     """Nearest-neighbour upsampling, H and W times 2."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return functional.interpolate(x, scale_factor=2, mode="nearest")
+        return paddle.nn.functional.interpolate(x, scale_factor=2, mode="nearest")
 
 
-class Concat(nn.Layer):
+class Concat(paddle.nn.Layer):
     """[N, A, H, W] and [N, B, H, W] to [N, A + B, H, W]; a layer, so that a cut can be named after it."""
 
     def forward(self, a: paddle.Tensor, b: paddle.Tensor) -> paddle.Tensor:
@@ -95,6 +95,6 @@ class Concat(nn.Layer):
 ConvLayer = Union[ConvBN, HeadConv]
 
 
-def conv_layers(network: nn.Layer) -> List[ConvLayer]:
+def conv_layers(network: paddle.nn.Layer) -> List[ConvLayer]:
     """All ConvBN and HeadConv in the order they were built, which is darknet's order of layers."""
     return [layer for layer in network.sublayers() if isinstance(layer, (ConvBN, HeadConv))]

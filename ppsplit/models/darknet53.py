@@ -25,8 +25,9 @@ class DarkNet53(paddle.nn.Layer):
     YOLOv3 derives from it, so that its cuts are named `stage3.block8` and not `backbone.stage3.block8`.
     """
 
-    backbone_plan = ("conv",) + tuple(
-        section for blocks in BLOCKS for section in ("conv",) + ("conv", "conv", "shortcut -3") * blocks
+    backbone_plan = (
+        "conv",
+        *(section for blocks in BLOCKS for section in ("conv", *("conv", "conv", "shortcut -3") * blocks)),
     )
 
     def __init__(self, width: float = 1.0) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ class DTypeToken:
 
 
 def _empty_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
-    """numpy's `_reconstruct(ndarray, (0,), b"b")`: an array that gets its contents by BUILD."""
+    """What numpy calls `_reconstruct(ndarray, (0,), b"b")`: an array that gets its contents by BUILD."""
     if not isinstance(kind, Name) or kind.name != "numpy.ndarray" or shape != (0,) or code not in (b"b", "b"):
         raise UnsafePickleError("it rebuilds something other than a numpy array")
     return np.zeros(0, np.int8)
@@ -34,12 +34,12 @@ def _empty_array(kind: Any, shape: Any, code: Any) -> np.ndarray:
 
 def _dtype(code: Any, align: Any = False, copy: Any = True) -> DTypeToken:
     if type(code) is not str or code not in DTYPES:
-        raise UnsafePickleError(f"it asks for the numpy dtype {code!r}")
+        raise UnsafePickleError(f"it asks for the numpy dtype {_shown(code)}")
     return DTypeToken(code)
 
 
 def set_byte_order(dtype: DTypeToken, state: Tuple[Any, ...]) -> None:
-    """dtype state: (version, byte order, subarray, names, fields, size, alignment, flags)."""
+    """The state of a dtype: (version, byte order, subarray, names, fields, size, alignment, flags)."""
     order = state[1]
     if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
         raise UnsafePickleError("it asks for a structured numpy dtype")
@@ -47,7 +47,7 @@ def set_byte_order(dtype: DTypeToken, state: Tuple[Any, ...]) -> None:
 
 
 def set_array(array: np.ndarray, state: Tuple[Any, ...]) -> None:
-    """array state: (version, shape, dtype, Fortran order, bytes)."""
+    """The state of an array: (version, shape, dtype, Fortran order, bytes)."""
     _, shape, dtype, fortran, data = state
     if not isinstance(dtype, DTypeToken) or type(data) is not bytes:
         raise UnsafePickleError("it fills an array with objects")
@@ -60,13 +60,13 @@ def set_array(array: np.ndarray, state: Tuple[Any, ...]) -> None:
     if count * real.itemsize != len(data):
         raise ValueError(f"an array of shape {shape} has {len(data)} bytes instead of {count * real.itemsize}")
     # the array itself is filled, not a new one: the file may refer to it again by its memo number
-    array.__setstate__((1, shape, real, bool(fortran), data))  # type: ignore[no-untyped-call]
+    array.__setstate__((1, shape, real, bool(fortran), data))
 
 
 def _latin1(text: Any, encoding: Any = "latin1") -> bytes:
     """How protocol 2 writes bytes: `_codecs.encode(text, "latin1")`."""
     if type(text) is not str or encoding != "latin1":
-        raise UnsafePickleError(f"it encodes with {encoding!r}")
+        raise UnsafePickleError(f"it encodes with {_shown(encoding)}")
     return text.encode("latin1")
 
 
@@ -85,7 +85,18 @@ def _tuple(items: Any = ()) -> Tuple[Any, ...]:
 def _ordered_dict(pairs: Any = ()) -> Dict[Any, Any]:
     if type(pairs) not in (tuple, list):
         raise UnsafePickleError(f"it makes a dict of a {type(pairs).__name__}")
-    return {key: value for key, value in pairs}
+    return checked_dict([part for key, value in pairs for part in (key, value)])
+
+
+def checked_dict(values: List[Any]) -> Dict[Any, Any]:
+    """key, value, key, value, ... as a dict. Keys are plain: the hash of a deeply nested tuple overflows C's stack."""
+    if len(values) % 2 or any(type(key) not in (str, int, bytes, bool, type(None)) for key in values[::2]):
+        raise ValueError("a dict's keys are not plain")
+    return dict(zip(values[::2], values[1::2]))
+
+
+def _shown(value: Any) -> str:
+    return repr(value[:40]) if type(value) is str else f"a {type(value).__name__}"
 
 
 # all that may be called, by the name in the file

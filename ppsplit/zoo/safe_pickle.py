@@ -14,11 +14,13 @@ from typing import Any, Callable, Dict, List, Optional
 import numpy as np
 
 from ppsplit.errors import UnsafePickleError, WeightsError
-from ppsplit.zoo.pickled_arrays import CALLS, CLASSES, DTypeToken, Name, set_array, set_byte_order
+from ppsplit.zoo.pickled_arrays import CALLS, CLASSES, DTypeToken, Name, checked_dict, set_array, set_byte_order
 
 PROTOCOLS = (2, 3, 4)
 STRUCTURE_KEY = "StructuredToParameterName@@"  # paddle.save puts a table of parameter names beside the arrays
 _MARK = object()
+# what values of the wrong kind raise on their way through the machine
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError)
 
 
 def read_pdparams(path: Path) -> Dict[str, np.ndarray]:
@@ -64,7 +66,16 @@ def load_pickle(data: bytes, origin: str = "the pickle") -> Any:
         raise UnsafePickleError(
             f"{origin} was refused: {error}; nothing was executed. Get it from its author"
         ) from None
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+    ) as error:
         raise WeightsError(f"{origin} is truncated or not a pickle of arrays ({error}); fetch it again") from error
     raise WeightsError(f"{origin} is truncated; fetch it again")
 
@@ -117,9 +128,9 @@ class _Machine:
         self.stack[-1].extend(values)
 
     def set_items(self, values: List[Any]) -> None:
-        if type(self.stack[-1]) is not dict or len(values) % 2:
+        if type(self.stack[-1]) is not dict:
             raise ValueError("items for something that is no dict")
-        self.stack[-1].update(zip(values[::2], values[1::2]))
+        self.stack[-1].update(checked_dict(values))
 
     def protocol(self, number: int) -> None:
         if number not in PROTOCOLS:
@@ -127,7 +138,7 @@ class _Machine:
 
     def find(self, name: str) -> None:
         if name not in CALLS and name not in CLASSES:
-            raise UnsafePickleError(f"it names {name}")
+            raise UnsafePickleError(f"it names {name[:100]}")
         self.stack.append(Name(name))
 
     def find_on_stack(self) -> None:
@@ -162,8 +173,20 @@ class _Machine:
 
 # the text opcodes of protocols 0 and 1 are left out on purpose: nothing that writes protocol 2 uses them
 _LITERALS = frozenset(
-    ("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
-    + ("BINBYTES", "SHORT_BINBYTES", "BINBYTES8")
+    [
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "LONG4",
+        "BINFLOAT",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+    ]
 )
 _CONSTANTS: Dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,

@@ -18,7 +18,7 @@ from ppsplit.errors import DownloadError
 CONNECT_SECONDS, READ_SECONDS, PIP_SECONDS = 10, 30, 900
 ATTEMPTS = 3
 PAUSE_SECONDS = 1.0  # before the second attempt, doubled before each later one
-BLOCK = 1 << 16
+BLOCK = 1 << 13  # at most this much of a broken transfer is lost
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0 where unknown)
 

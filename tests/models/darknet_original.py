@@ -53,7 +53,7 @@ class Image(Structure):
 
 
 def load_library() -> ctypes.CDLL:
-    """libdarknet with the signatures used here."""
+    """The library, with the signatures used here."""
     library = ctypes.CDLL(str(LIBRARY))
     signatures = {
         "load_network": (c_void_p, [c_char_p, c_char_p, c_int]),
@@ -93,10 +93,13 @@ def boxes_of(
     rows = []
     for detection in found[: count.value]:
         box = detection.bbox
-        corners = (box.x - box.w / 2, box.y - box.h / 2, box.x + box.w / 2, box.y + box.h / 2)
-        for class_id in range(classes):
-            if detection.prob[class_id] > 0:
-                rows.append([c * s for c, s in zip(corners, (width, height) * 2)] + [detection.prob[class_id], class_id])
+        left, top, right, bottom = box.x - box.w / 2, box.y - box.h / 2, box.x + box.w / 2, box.y + box.h / 2
+        corners = (left * width, top * height, right * width, bottom * height)
+        rows += [
+            (*corners, detection.prob[class_id], class_id)
+            for class_id in range(classes)
+            if detection.prob[class_id] > 0
+        ]
     rows = np.array(sorted(rows, key=lambda row: -row[4]), np.float64).reshape(-1, 6)
     return rows[:, :4].astype(np.float32), rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64)
 
@@ -125,8 +128,7 @@ def main() -> None:
     values = np.ascontiguousarray(values, np.float32)
     library.network_predict(network, values.ctypes.data_as(POINTER(c_float)))
     heads = {
-        f"head{i}": as_array(library.get_network_image_layer(network, yolo - 1))
-        for i, yolo in enumerate(options.heads)
+        f"head{i}": as_array(library.get_network_image_layer(network, yolo - 1)) for i, yolo in enumerate(options.heads)
     }
     boxes, scores, class_ids = boxes_of(library, network, options.threshold, options.iou)
     np.savez(options.out, input=values, boxes=boxes, scores=scores, class_ids=class_ids, **heads)

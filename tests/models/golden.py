@@ -1,6 +1,6 @@
 """Golden figures of the original darknet: what they were computed from, and how to make them again.
 
-    python tests/models/golden.py
+    python -m tests.models.golden
 
 needs Debian's darknet and rewrites tests/golden/*.json. The tests need only the JSON.
 """
@@ -17,7 +17,6 @@ from typing import Any, Dict, Tuple
 
 import numpy as np
 import skimage
-from seeded import random_image, randomise
 
 from ppsplit.image import Preprocess, read_image, to_input
 from ppsplit.models import build_model
@@ -27,6 +26,7 @@ from ppsplit.models.darknet_weights import save_darknet_weights
 from ppsplit.models.weights import load_weights
 from ppsplit.paddle_first import paddle
 from ppsplit.zoo import download
+from tests.models.seeded import random_image, randomise
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "golden"
@@ -64,7 +64,7 @@ class Case:
         network = build_model(self.model)
         network.eval()
         if self.photo:
-            load_weights(network, download("yolov3-tiny", ROOT / "complete_model"))
+            load_weights(network, published_weights())
         else:
             randomise(network, self.seed, self.head_gain)
         return network
@@ -82,6 +82,11 @@ CASES = (
     Case("yolov3_tiny", "motorcycle_left", (416, 416), (16, 23)),
     Case("yolov3_darknet53", "", (96, 64), (82, 94, 106), seed=53, head_gain=0.06, threshold=0.075),
 )
+
+
+def published_weights() -> Path:
+    """yolov3-tiny.weights, fetched if need be."""
+    return download("yolov3-tiny", ROOT / "complete_model")
 
 
 def sample_indices(size: int) -> np.ndarray:
@@ -111,11 +116,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             network = case.network()
-            save_darknet_weights(network, folder / "w.weights")
+            weights = published_weights() if case.photo else folder / "seeded.weights"
+            if not case.photo:
+                save_darknet_weights(network, weights)
             (folder / "n.cfg").write_text(format_cfg(darknet_sections(network, case.input_hw)))
             np.save(folder / "x.npy", case.input())
             command = [sys.executable, Path(__file__).with_name("darknet_original.py"), folder / "n.cfg"]
-            command += [folder / "w.weights", folder / "out.npz", "--heads", *case.yolo_layers]
+            command += [weights, folder / "out.npz", "--heads", *case.yolo_layers]
             command += ["--input", folder / "x.npy", "--threshold", case.threshold, "--iou", IOU]
             subprocess.run([str(part) for part in command], check=True)
             with np.load(folder / "out.npz") as original:

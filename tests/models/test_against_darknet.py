@@ -9,9 +9,6 @@ from typing import Dict, List
 
 import numpy as np
 import pytest
-from darknet_original import CFG_FOLDER
-from golden import CASES, Case, sample_indices
-from seeded import random_image, randomise
 
 from ppsplit.decode import build_decoder
 from ppsplit.detections import Detections
@@ -20,6 +17,9 @@ from ppsplit.models.darknet_cfg import format_cfg
 from ppsplit.models.darknet_layout import darknet_sections
 from ppsplit.models.darknet_weights import load_darknet_weights, save_darknet_weights
 from ppsplit.paddle_first import paddle
+from tests.models.darknet_original import CFG_FOLDER
+from tests.models.golden import CASES, Case, sample_indices
+from tests.models.seeded import random_image, randomise
 
 RELATIVE = 1e-5  # of a head's largest value; 1e-6 to 3e-6 was seen
 BOX_PIXELS, SCORE = 1e-2, 1e-4
