@@ -44,7 +44,8 @@ class Preprocess:
     @classmethod
     def from_json(cls, values: Dict[str, Any]) -> "Preprocess":
         """Inverse of `to_json`. Raises TypeError for an unknown or missing key."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: Dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)
 
 
 @dataclass(frozen=True)

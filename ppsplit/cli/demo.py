@@ -6,9 +6,15 @@ from pathlib import Path
 from typing import Optional
 
 from ppsplit.cli.tables import print_table
-from ppsplit.data.sample_photos import coco_photos, sample_photos
+from ppsplit.data.sample_photos import sample_photos
+from ppsplit.evaluate.coco_photos import coco_photos
 from ppsplit.evaluate.demo import run_demo
 from ppsplit.image import list_images
+
+COLUMNS = (
+    *("name", "edge_macs_share", "payload_bytes", "head_ms", "network_ms", "tail_ms", "total_ms"),
+    "edge_peak_rss_mib",
+)
 
 
 def demo(
@@ -27,9 +33,7 @@ def demo(
     images = list_images(input) if input else [*sample_photos(), *coco_photos(Path("dataset/demo"))]
     report = run_demo(images, output, bundle, lambda line: print(line, flush=True))
     print_table([_image_row(image) for image in report["client"]["images"]], title="what the split detector found")
-    columns = ("name", "edge_macs_share", "payload_bytes", "head_ms", "network_ms", "tail_ms", "total_ms")
-    columns += ("edge_peak_rss_mib",)
-    print_table([{key: row.get(key) for key in columns} for row in report["rows"]], title="the split and its rivals")
+    print_table(report["rows"], COLUMNS, title="the split and its rivals")
     print(f"pictures and report.json are in {output}/")
 
 

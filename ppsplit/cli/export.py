@@ -11,6 +11,7 @@ from ppsplit.export.network import find_weights, freeze_model
 def export(
     model: str = "yolov3_tiny",
     weights: Optional[Path] = None,
+    cfg: Optional[Path] = None,
     input_hw: Optional[Tuple[int, int]] = None,
     prune: bool = False,
     output: Optional[Path] = None,
@@ -20,11 +21,12 @@ def export(
     Args:
         model: The network, yolov3_tiny or yolov3_darknet53.
         weights: Weight file; by default the zoo's for this network, fetched if need be.
+        cfg: Darknet's description of the network, to be checked against ours.
         input_hw: Input height and width in pixels; by default the network's own.
         prune: Take the pruned model from pruned_model/.
         output: Folder to write; by default freezed/MODEL.
     """
-    frozen = freeze_model(model, find_weights(model, weights, prune), input_hw)
+    frozen = freeze_model(model, find_weights(model, weights, prune), input_hw, cfg)
     directory = frozen.save(output or Path("freezed") / model)
     graph = frozen.program.graph()
     print(

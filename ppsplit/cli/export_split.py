@@ -23,6 +23,7 @@ def export_split(
     model: str = "yolov3_tiny",
     program: Optional[Path] = None,
     weights: Optional[Path] = None,
+    cfg: Optional[Path] = None,
     input_hw: Optional[Tuple[int, int]] = None,
     prune: bool = False,
     cut: Names = [],  # noqa: B006  only read
@@ -43,6 +44,7 @@ def export_split(
         model: The network, yolov3_tiny or yolov3_darknet53.
         program: Cut this frozen Paddle program instead: a folder of `ppsplit export`, or a .pdmodel file.
         weights: Weight file; by default the zoo's for this network, fetched if need be.
+        cfg: Darknet's description of the network, to be checked against ours.
         input_hw: Input height and width in pixels; by default the network's own.
         prune: Take the pruned model from pruned_model/.
         cut: Where to cut, one or several names; by default the network's own choice. See --list-cuts.
@@ -59,7 +61,7 @@ def export_split(
     """
     _check_choices("quant", quant, WEIGHT_BITS)
     _check_choices("nb", nb, TARGETS)
-    frozen = _frozen(model, program, weights, input_hw, prune)
+    frozen = _frozen(model, program, weights, cfg, input_hw, prune)
     if list_cuts:
         print_table(cut_rows(frozen), title=f"cuts of {frozen.name}", json_path=json)
         return
@@ -98,12 +100,17 @@ def _cut_row(cut: GraphCut) -> Dict[str, Any]:
 
 
 def _frozen(
-    model: str, program: Optional[Path], weights: Optional[Path], input_hw: Optional[Tuple[int, int]], prune: bool
+    model: str,
+    program: Optional[Path],
+    weights: Optional[Path],
+    cfg: Optional[Path],
+    input_hw: Optional[Tuple[int, int]],
+    prune: bool,
 ) -> FrozenModel:
     if program is None:
-        return freeze_model(model, find_weights(model, weights, prune), input_hw)
-    if weights or input_hw or prune:
-        raise ConfigError("--program is frozen already; --weights, --input-hw and --prune do not go with it")
+        return freeze_model(model, find_weights(model, weights, prune), input_hw, cfg)
+    if weights or cfg or input_hw or prune:
+        raise ConfigError("--program is frozen already; --weights, --cfg, --input-hw and --prune do not go with it")
     return FrozenModel.load(program)
 
 

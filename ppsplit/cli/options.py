@@ -8,17 +8,17 @@ the command line wins. A key that nothing asks for is an error that names the ne
 from __future__ import annotations
 
 import argparse
-import difflib
 import inspect
 import json
 import re
-import sys
 import typing
-from typing import Any, Callable, Dict, Iterable, List, Sequence
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
 
 import docstring_parser
 from jsonargparse import ArgumentParser
 
+from ppsplit.cli.nearest import nearest
 from ppsplit.errors import ConfigError
 
 Names = List[str]
@@ -54,11 +54,10 @@ def parse(function: Callable[..., Any], argv: Sequence[str], prog: str = "ppspli
     return bound
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` where something known is close to `name`, else what there is."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+def run(function: Callable[..., Any], argv: Sequence[str], prog: str = "ppsplit") -> Any:
+    """`function` with what `argv` says. Raises ConfigError, SystemExit and what the function raises."""
+    bound = parse(function, argv, prog)
+    return function(*bound.args, **bound.kwargs)
 
 
 def _parser(
@@ -80,8 +79,9 @@ def _parser(
         if parameter.default is not parameter.empty:
             described["default"] = parameter.default
         if parameter.kind is parameter.POSITIONAL_ONLY:
-            optional = {"nargs": "?"} if "default" in described else {}
-            parser.add_argument(name, **described, **optional)
+            if "default" in described:
+                described["nargs"] = "?"
+            parser.add_argument(name, **described)
         else:
             parser.add_argument(_option(name), required="default" not in described, **described)
     return parser
@@ -145,28 +145,25 @@ def _one_line(message: str, hints: Dict[str, Any], known: List[str]) -> str:
     unknown = re.search(r"Option '([^']+)' is not accepted", message)
     if unknown:
         return f"there is no key {unknown[1]!r}{nearest(unknown[1], known)}"
-    wrong = re.search(r'Parser key "(\w+)":.*Got value: ([^\n]*)', message, re.DOTALL)
+    wrong = re.search(r'Parser key "(\w+)":.*(?:Got|Given) value: ([^\n]*)', message, re.DOTALL)
     if wrong and wrong[1] in hints:
         return f"{wrong[1]} must be {_spelled(hints[wrong[1]])}, not {wrong[2].strip()!r}"
     return " ".join(message.split())
 
 
+_ONE = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+_MANY = {int: "whole numbers", float: "numbers", str: "texts", Path: "paths"}
+
+
 def _spelled(hint: Any) -> str:
     """A type as a reader would say it."""
-    arguments = typing.get_args(hint)
-    if typing.get_origin(hint) is typing.Union:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union:
         return " or ".join(_spelled(a) for a in arguments if a is not type(None))
-    if typing.get_origin(hint) is typing.Literal:
+    if origin is typing.Literal:
         return "one of " + ", ".join(map(str, arguments))
-    if typing.get_origin(hint) is list:
-        return f"a list of {arguments[0].__name__} values"
-    if typing.get_origin(hint) is tuple:
-        return f"{len(arguments)} {arguments[0].__name__} values"
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return names.get(hint, "a path" if "Path" in str(hint) else str(hint))
-
-
-def run(function: Callable[..., Any], argv: Sequence[str], prog: str = "ppsplit") -> Any:
-    """`function` with what `argv` says. Raises ConfigError, SystemExit and what the function raises."""
-    bound = parse(function, argv, prog)
-    return function(*bound.args, **bound.kwargs)
+    if origin is list:
+        return f"a list of {_MANY.get(arguments[0], 'values')}"
+    if origin is tuple:
+        return f"{len(arguments)} {_MANY.get(arguments[0], 'values')}"
+    return _ONE.get(hint, str(hint))

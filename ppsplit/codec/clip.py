@@ -38,7 +38,9 @@ def calibrate_clip(samples: np.ndarray, bits: int) -> Clip:
         raise CodecError(f"clip ranges are for 8 or 4 bits, not {bits}")
     values = np.sort(np.asarray(samples, np.float32), axis=None)  # sorted, so that a stride keeps the distribution
     if not values.size or not np.isfinite(values).all():
-        raise CodecError(f"calibration needs finite samples, got {values.size} with NaN or infinities among them or none")
+        raise CodecError(
+            f"calibration needs finite samples, got {values.size} with NaN or infinities among them or none"
+        )
     full = Clip(float(values[0]), float(values[-1]))
     if full.low == full.high:
         return full

@@ -21,7 +21,7 @@ CODE_BITS = {"uint8": 8, "uint4": 4}
 LOSSLESS_DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 FLOAT16_MAX = 65504.0
 DEFAULT_LEVEL = 3
-MAX_BATCH = 32
+MAX_BATCH = 16  # larger ones gain nothing on a CPU, and the cloud must be ready to hold one for each request
 
 
 class EncodedTensor(NamedTuple):

@@ -30,7 +30,7 @@ def pack(codes: np.ndarray, bits: int) -> bytes:
         raise CodecError(f"a 4-bit code is at most 15, got {int(flat.max())}")
     packed = np.zeros(size, np.uint8)
     packed[:] = flat[0::2]
-    packed[: flat.size // 2] |= flat[1::2] << 4
+    packed[: flat.size // 2] |= np.left_shift(flat[1::2], 4, dtype=np.uint8)
     return packed.tobytes()
 
 

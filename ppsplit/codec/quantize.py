@@ -62,7 +62,8 @@ def quantize(values: np.ndarray, clip: Clip, bits: int) -> np.ndarray:
         scaled = np.subtract(values, np.float32(clip.low), dtype=np.float32)
         np.divide(scaled, step, out=scaled)
     np.clip(scaled, 0, levels(bits), out=scaled)
-    return np.rint(scaled, out=scaled).astype(np.uint8)
+    np.rint(scaled, out=scaled)
+    return scaled.astype(np.uint8)
 
 
 def dequantize(codes: np.ndarray, clip: Clip, bits: int) -> np.ndarray:

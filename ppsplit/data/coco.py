@@ -72,7 +72,9 @@ def _read(annotations: Path) -> Dict[str, List[Dict[str, Any]]]:
         raise DataError(f"cannot read annotations {annotations}: {error.strerror}") from error
     except ValueError as error:
         raise DataError(f"{annotations} is not JSON: {error}") from error
-    lacking = [key for key in ("images", "annotations", "categories") if not isinstance(values, dict) or key not in values]
+    lacking = [
+        key for key in ("images", "annotations", "categories") if not isinstance(values, dict) or key not in values
+    ]
     if lacking:
         raise DataError(f"{annotations} is not in COCO's format: it lacks {', '.join(lacking)}")
     return values

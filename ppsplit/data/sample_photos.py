@@ -1,55 +1,39 @@
-"""Real photos that a package of ours already installs, for demos, certification and a first calibration.
+"""Real photos that packages of ours already install, for demos, certification and a first calibration.
 
-scikit-image's wheel carries them under licences that allow any use (public domain, CC0, or with attribution;
-its `data/README.txt` lists each).
+scikit-image documents the origin of each of its own under `skimage.data`: coffee and camera are CC0, rocket is
+public domain, the motorcycle comes from the Middlebury 2014 stereo benchmark (Scharstein and others). matplotlib's
+portrait of Grace Hopper is a work of the United States Navy.
 """
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Dict, List
+from typing import List
 
-from ppsplit.errors import DataError, DownloadError
-from ppsplit.zoo import ZooFile, fetch
-from ppsplit.zoo.sources import HttpSource
+from ppsplit.errors import DataError
 
-NAMES = ("coffee.png", "motorcycle_left.png", "chelsea.png", "astronaut.png", "rocket.jpg")
-
-# Photos of COCO val2017 under CC BY 2.0 and CC BY-SA 2.0, by their public address: id to sha256.
-COCO_PHOTOS: Dict[int, str] = {
-    165518: "733bdae7be5bccea44a0e4b6e6f079d9da9439f94d721db53694e3c01eb70f47",
-    208901: "cac12003fbac894b1ae9aae6e7361f74b6a5bc796ec3fd5c8cdc843cff4be320",
-    568290: "116519cb932504866058215a0cca5e5d03b4af04a71e540db38c5caefb8d4725",
+# Package to photos in it. Not all of scikit-image's: libpng complains about the colour profile of some.
+PACKAGED = {
+    "skimage.data": ("coffee.png", "motorcycle_left.png", "camera.png", "rocket.jpg"),
+    "matplotlib": ("mpl-data/sample_data/grace_hopper.jpg",),
 }
-COCO_ADDRESS = "http://images.cocodataset.org/val2017/{:012d}.jpg"
 
 
 def sample_photos() -> List[Path]:
     """Paths of the packaged photos.
 
     Raises:
-        DataError: scikit-image is not installed, or no longer carries one of them.
+        DataError: a package is not installed, or no longer carries one of them.
     """
-    try:
-        folder = Path(str(resources.files("skimage.data")))
-    except ModuleNotFoundError as error:
-        raise DataError("no sample photos: install scikit-image, or give your own images") from error
-    paths = [folder / name for name in NAMES]
+    paths = []
+    for package, names in PACKAGED.items():
+        try:
+            folder = Path(str(resources.files(package)))
+        except ModuleNotFoundError as error:
+            raise DataError(f"no sample photos: install {package.split('.')[0]}, or give your own images") from error
+        paths += [folder / name for name in names]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
-        raise DataError(f"the installed scikit-image lacks {', '.join(missing)}; give your own images")
-    return paths
-
-
-def coco_photos(directory: Path) -> List[Path]:
-    """A few COCO photos, fetched into `directory` where the network reaches them; none where it does not."""
-    paths: List[Path] = []
-    for image_id, sha256 in COCO_PHOTOS.items():
-        name = f"{image_id:012d}.jpg"
-        source = HttpSource(COCO_ADDRESS.format(image_id))
-        try:
-            paths.append(fetch(ZooFile(name, name, "", sha256, (source,)), directory))
-        except DownloadError:
-            break  # the others come from the same place
+        raise DataError(f"the installed packages lack {', '.join(missing)}; give your own images")
     return paths

@@ -23,26 +23,34 @@ def plot_ap_against_bytes(rows: Sequence[Dict[str, Any]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(9, 5.5), constrained_layout=True)
     for row in rows:
-        if not row["payload_bytes"]:
-            style = "-" if row["name"] == "full" else ":"
-            axes.axhline(row["ap"], color="0.5", linestyle=style, label=f"{row['name']} (nothing sent)")
-            continue
-        group = row["name"].split("/")[0]
-        marker, colour = GROUPS.get(group, ("x", "black"))
-        axes.scatter(row["payload_bytes"] / 1000, row["ap"], marker=marker, color=colour, label=group, zorder=3)
-        axes.annotate(row["name"], (row["payload_bytes"] / 1000, row["ap"]), fontsize=7, rotation=25, xytext=(3, 4),
-                      textcoords="offset points")
+        _draw_row(axes, row)
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles))
     axes.legend(unique.values(), unique.keys(), fontsize=8)
     axes.set_xscale("log")
+    axes.margins(x=0.12, y=0.12)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.set_xlabel("payload per image, kB (log scale)")
     axes.set_ylabel("AP (IoU .50:.95)")
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
+
+
+def _draw_row(axes: Any, row: Dict[str, Any]) -> None:
+    if not row["payload_bytes"]:
+        style = "-" if row["name"] == "full" else ":"
+        axes.axhline(row["ap"], color="0.5", linestyle=style, label=f"{row['name']} (nothing sent)")
+        return
+    group = row["name"].split("/")[0]
+    marker, colour = GROUPS.get(group, ("x", "black"))
+    point = (row["payload_bytes"] / 1000, row["ap"])
+    axes.scatter(*point, marker=marker, color=colour, label=group, zorder=3)
+    axes.annotate(row["name"], point, fontsize=7, rotation=25, xytext=(3, 4), textcoords="offset points")

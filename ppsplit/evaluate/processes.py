@@ -67,9 +67,7 @@ def _poll_ready(url: str, deadline: float) -> None:
     raise InferenceRuntimeError(f"the server at {url} was not ready within {READY_TIMEOUT_S} s")
 
 
-def run_edge(
-    bundle: Path, images: Path, arguments: Sequence[str], pictures: Optional[Path] = None
-) -> Dict[str, Any]:
+def run_edge(bundle: Path, images: Path, arguments: Sequence[str], pictures: Optional[Path] = None) -> Dict[str, Any]:
     """Run `python -m ppsplit.edge` over a folder in a process of its own; returns its JSON report.
 
     Args:
@@ -91,7 +89,15 @@ def run_whole_model(bundle: Path, images: Path, arguments: Sequence[str]) -> Dic
 def _run_reporting(module_and_arguments: Sequence[str], output: Optional[Path] = None) -> Dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
-        command = [sys.executable, "-m", *module_and_arguments, "--output", str(output or scratch), "--json", str(report)]
+        command = [
+            sys.executable,
+            "-m",
+            *module_and_arguments,
+            "--output",
+            str(output or scratch),
+            "--json",
+            str(report),
+        ]
         child = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if child.returncode != 0 or not report.is_file():
             words = (child.stderr or child.stdout).strip().splitlines()

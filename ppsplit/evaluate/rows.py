@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import List, Sequence, Tuple
 
 from ppsplit.bundle import HEAD, Bundle, Cut
-from ppsplit.export.certify import runs_here
+from ppsplit.runtime import runs_here
 
 ENCODINGS = ("fp32", "fp16", "uint8", "uint4")
 JPEG_QUALITIES = (50, 75, 90)

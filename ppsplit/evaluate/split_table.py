@@ -11,16 +11,15 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 from ppsplit.bundle import HEAD, Bundle
 from ppsplit.data.coco import CocoSet
-from ppsplit.data.sample_photos import sample_photos
 from ppsplit.detections import Detections
 from ppsplit.errors import ConversionError, DataError
 from ppsplit.evaluate.processes import run_edge, run_whole_model, running_server
 from ppsplit.evaluate.rows import EDGE_ONLY_ROW, FULL_ROW, Row, edge_only_row, planned_rows, select
-from ppsplit.export.certify import native_target
+from ppsplit.evaluate.whole import unsplit_bundle
 from ppsplit.export.freeze import FrozenModel
-from ppsplit.export.program import MODEL_SUFFIX, FrozenProgram
-from ppsplit.export.split import SplitPlan, export_bundle
+from ppsplit.export.program import FrozenProgram
 from ppsplit.metrics.coco_ap import coco_box_ap
+from ppsplit.runtime import native_target
 
 # COCO counts the 100 best detections of an image, however unsure.
 AP_ARGUMENTS = ("--score-threshold", "0.001", "--max-detections", "100")
@@ -117,23 +116,14 @@ def _staged_images(coco_set: CocoSet) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _edge_only_bundle(bundle: Bundle) -> Iterator[Bundle]:
-    """The same network as a bundle that is cut behind its last operator, in Paddle Lite where it converts."""
+    """The same network, all of it for the edge: in Paddle Lite, or in Paddle where Lite is absent or cannot take it."""
     manifest = bundle.manifest
-    prefix = bundle.path(manifest.full[0].files["model"])
-    bundle.path(manifest.full[0].files["params"])
-    program = FrozenProgram.load(Path(str(prefix).replace(MODEL_SUFFIX, "")))
+    model, _ = (bundle.path(manifest.full[0].files[role]) for role in ("model", "params"))
+    program = FrozenProgram.load(model.with_suffix(""))
     frozen = FrozenModel(manifest.model, program, manifest.preprocess, manifest.decode, manifest.class_names)
-    with tempfile.TemporaryDirectory() as scratch:
-        yield _export_edge_only(frozen, Path(scratch) / "edge-only")
-
-
-def _export_edge_only(frozen: FrozenModel, output: Path) -> Bundle:
-    photos = tuple(sample_photos()[:1])
-    try:
-        return export_bundle(frozen, SplitPlan(("output",), (), (native_target(),), False, photos, photos), output, _quiet)
-    except ConversionError:  # Paddle Lite cannot take all of it, or is not here: Paddle can
-        return export_bundle(frozen, SplitPlan(("output",), (), (), False, photos, photos), output, _quiet)
-
-
-def _quiet(step: str) -> None:
-    """No progress lines for a bundle that nobody asked for."""
+    with contextlib.ExitStack() as stack:
+        try:
+            made = stack.enter_context(unsplit_bundle(frozen, native_target()))
+        except ConversionError:
+            made = stack.enter_context(unsplit_bundle(frozen))
+        yield made

@@ -1,52 +1,52 @@
-"""The unsplit network on images: the reference that every split is measured against."""
+"""The unsplit network on pictures: the reference that every split is measured against."""
 
 from __future__ import annotations
 
-import time
-from typing import Dict, List, Optional, Tuple
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Iterator, Sequence
 
 import numpy as np
 
 from ppsplit.bundle import FULL, Bundle
-from ppsplit.decode import build_decoder
-from ppsplit.detections import Detections
-from ppsplit.errors import ConfigError
-from ppsplit.image import to_input
-from ppsplit.runtime import load_program, run_part
+from ppsplit.data.sample_photos import sample_photos
+from ppsplit.edge.client import LocalClient
+from ppsplit.edge.head import Head
+from ppsplit.export.freeze import FrozenModel
+from ppsplit.export.split import SplitPlan, export_bundle
+from ppsplit.runtime import Passthrough, Tensors, load_program, run_part
+from ppsplit.wire import Options
 
 
-class WholeModel:
-    """The full program of a bundle in Paddle Inference. Not for use by two threads at once.
-
-    Raises:
-        ConfigError: the bundle's decode family gives no detections.
-    """
+class WholeNetwork(Head):
+    """Takes the place of a client's head, computes everything, and leaves its tail nothing to do."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        manifest = bundle.manifest
-        if manifest.decode.family == "raw":
-            raise ConfigError(f"{bundle.root} has raw outputs: there is nothing to draw or to count")
-        self.manifest = manifest
-        self._runtime = load_program(bundle, bundle.program(bundle.cut(), FULL, "paddle"), threads)
-        self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
+        self.bundle, self.cut = bundle, bundle.cut()
+        self._runtime = load_program(bundle, bundle.program(self.cut, FULL, "paddle"), threads)
 
-    def infer(
-        self, image_rgb: np.ndarray, score_threshold: Optional[float] = None, max_detections: Optional[int] = None
-    ) -> Tuple[Detections, Dict[str, float]]:
-        """Detections in original pixels, and milliseconds of each stage.
+    def run(self, inputs: Sequence[np.ndarray]) -> Tensors:
+        feeds = {self.bundle.manifest.input.name: np.concatenate(inputs)}
+        return run_part(self._runtime, feeds, [spec.name for spec in self.bundle.manifest.outputs])
 
-        Args:
-            image_rgb: uint8 [H, W, 3].
-            score_threshold, max_detections: None for the bundle's own.
-        """
-        ticks: List[float] = [time.perf_counter()]
-        tensor, placement = to_input(image_rgb, self.manifest.preprocess)
-        ticks.append(time.perf_counter())
-        names = [spec.name for spec in self.manifest.outputs]
-        outputs = run_part(self._runtime, {self.manifest.input.name: tensor}, names)
-        ticks.append(time.perf_counter())
-        found = self._decoder(outputs, score_threshold=score_threshold, max_detections=max_detections)[0]
-        found = found.with_boxes(placement.to_original(found.boxes_xyxy))
-        ticks.append(time.perf_counter())
-        stages = ("preprocess", "whole", "decode")
-        return found, {name: (after - before) * 1e3 for name, before, after in zip(stages, ticks, ticks[1:])}
+
+def whole_client(bundle: Bundle, options: Options, threads: int = 1) -> LocalClient:
+    """A client that runs the full program of `bundle` in Paddle Inference. Raises as `load_program`."""
+    return LocalClient(WholeNetwork(bundle, threads), Passthrough(), options)
+
+
+@contextlib.contextmanager
+def unsplit_bundle(frozen: FrozenModel, lite_target: str = "") -> Iterator[Bundle]:
+    """A frozen model as a bundle whose only cut lies behind its last operator, gone at the end.
+
+    Args:
+        lite_target: also convert it for this Paddle Lite target.
+
+    Raises:
+        ConversionError: Paddle Lite cannot take it.
+    """
+    photos = tuple(sample_photos()[:1])
+    plan = SplitPlan(("output",), (), (lite_target,) if lite_target else (), False, photos, photos)
+    with tempfile.TemporaryDirectory() as scratch:
+        yield export_bundle(frozen, plan, Path(scratch) / frozen.name, lambda step: None)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
 from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Certificate, Cut, ProgramFiles
 from ppsplit.errors import CertificationError
-from ppsplit.runtime import Runtime, Tensors, load_program, run_part
+from ppsplit.runtime import Runtime, Tensors, load_program, run_part, runs_here
 
 # Largest |split - full| over the largest |full| of an output. 8-bit weights change the result by design: reported.
 TOLERANCES: Dict[str, Optional[float]] = {"fp32": 1e-4, "int16": 1e-3, "int8": None}
@@ -31,17 +30,6 @@ def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Cert
     tail = load_program(bundle, bundle.program(cut, TAIL, "paddle"))
     heads = [program for program in cut.programs if program.part == HEAD and runs_here(program)]
     return [_certify_head(bundle, cut, program, tail, images, expected) for program in heads]
-
-
-def native_target() -> str:
-    """Paddle Lite's name for this machine's CPU: "x86", "arm", or the machine's own name for another."""
-    machine = platform.machine().lower()
-    return {"x86_64": "x86", "amd64": "x86", "aarch64": "arm", "arm64": "arm"}.get(machine, machine)
-
-
-def runs_here(program: ProgramFiles) -> bool:
-    """Whether this machine's CPU can run a program made for that target."""
-    return program.target in ("any", native_target())
 
 
 def run_whole(bundle: Bundle, full: Runtime, image: np.ndarray) -> Tensors:
@@ -67,8 +55,7 @@ def _certify_head(
     head = load_program(bundle, program)
     where = f"cut {cut.name!r}, head {program.runtime}/{program.target}/{program.precision}"
     errors = [
-        compare(run_split(bundle, cut, head, tail, image), whole, where)
-        for image, whole in zip(images, expected)
+        compare(run_split(bundle, cut, head, tail, image), whole, where) for image, whole in zip(images, expected)
     ]
     absolute, relative = (max(pair[i] for pair in errors) for i in (0, 1))
     tolerance = TOLERANCES[program.precision]
@@ -77,9 +64,7 @@ def _certify_head(
             f"{where}: the halves differ from the whole by {relative:.2e} relative, {tolerance:.0e} is allowed; "
             "choose another cut or runtime"
         )
-    return Certificate(
-        program.runtime, program.target, program.precision, len(images), absolute, relative, tolerance
-    )
+    return Certificate(program.runtime, program.target, program.precision, len(images), absolute, relative, tolerance)
 
 
 def compare(actual: Tensors, expected: Tensors, where: str) -> List[float]:

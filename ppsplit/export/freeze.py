@@ -114,21 +114,19 @@ def trace(network: Any, input_hw: Tuple[int, int], directory: Path) -> Tuple[Fro
     with _recorded(network, stages), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         paddle.jit.save(paddle.jit.to_static(network, input_spec=[spec], full_graph=True), str(directory / "traced"))
-    return FrozenProgram.load(directory / "traced"), stages
+    outermost_first = dict(sorted(stages.items(), key=lambda stage: stage[0].count(".")))
+    return FrozenProgram.load(directory / "traced"), outermost_first
 
 
 @contextlib.contextmanager
 def _recorded(network: Any, stages: Dict[str, str]) -> Iterator[None]:
-    """While tracing, note for each sublayer which variable its output became; the outermost name wins."""
+    """While tracing, note for each sublayer which variable its output became."""
 
     def note(name: str) -> Any:
         def hook(layer: Any, inputs: Any, output: Any) -> None:
-            tensor = getattr(output, "name", None)
+            tensor = getattr(output, "name", None)  # a list of outputs has none
             if tensor is not None:
-                # a child returns before its parent, and often the very same tensor
-                for other in [s for s, t in stages.items() if t == tensor and s.startswith(name + ".")]:
-                    del stages[other]
-                stages.setdefault(name, tensor)
+                stages.setdefault(name, tensor)  # a layer used twice is named after its first use
 
         return hook
 

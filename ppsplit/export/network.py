@@ -5,49 +5,65 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Any, Optional, Tuple
 
 from ppsplit.bundle import sha256_of
 from ppsplit.errors import ConfigError
 from ppsplit.export.freeze import FrozenModel, trace
+from ppsplit.image import Preprocess
 from ppsplit.models import decode_spec, model_family
+from ppsplit.models.checkpoint import read_checkpoint
 from ppsplit.models.fold import fold_batch_norm
 from ppsplit.models.weights import load_weights
 from ppsplit.zoo import ZOO, download
 
 PRUNED_DIR = Path("pruned_model")
+CHECKPOINT_SUFFIX = ".npz"
 
 
-def freeze_model(model: str, weights: Path, input_hw: Optional[Tuple[int, int]] = None) -> FrozenModel:
+def freeze_model(
+    model: str, weights: Path, input_hw: Optional[Tuple[int, int]] = None, cfg: Optional[Path] = None
+) -> FrozenModel:
     """Freeze the network `model` with the weights in a file.
 
     Args:
-        weights: darknet `.weights`, PaddleDetection `.pdparams`, or a checkpoint of this project.
+        weights: darknet `.weights`, PaddleDetection `.pdparams`, or a checkpoint of this project, which also
+            says how wide the network is and how many classes it has.
         input_hw: input height and width, multiples of the coarsest stride; None for the network's own.
+        cfg: darknet's description of the network, checked against ours.
 
     Raises:
         ConfigError: no such network, or the size does not fit it.
         WeightsError: the weights do not fit the network.
     """
-    family = model_family(model)
-    network = family.build(family.params)
-    loaded = load_weights(network, weights)
-    height, width = input_hw or family.preprocess.input_hw
+    network, preprocess = _loaded(model, weights, cfg)
+    height, width = input_hw or preprocess.input_hw
     coarsest = max(network.params.strides)
     if height % coarsest or width % coarsest or min(height, width) < coarsest:
         raise ConfigError(f"input_hw {height},{width} must be multiples of {coarsest} for {model}")
-    preprocess = dataclasses.replace(loaded or family.preprocess, input_hw=(height, width))
     with tempfile.TemporaryDirectory() as scratch:
         program, stages = trace(fold_batch_norm(network), (height, width), Path(scratch))
+    names = model_family(model).class_names
     return FrozenModel(
         model,
         program,
-        preprocess,
+        dataclasses.replace(preprocess, input_hw=(height, width)),
         decode_spec(network.params),
-        family.class_names if network.params.num_classes == len(family.class_names) else (),
+        names if network.params.num_classes == len(names) else (),
         stages,
         sha256_of(weights),
     )
+
+
+def _loaded(model: str, weights: Path, cfg: Optional[Path]) -> Tuple[Any, Preprocess]:
+    family = model_family(model)
+    if weights.suffix == CHECKPOINT_SUFFIX:
+        checkpoint = read_checkpoint(weights)
+        if checkpoint.model != model:
+            raise ConfigError(f"{weights} is a {checkpoint.model}; say --model {checkpoint.model}")
+        return checkpoint.build(), checkpoint.preprocess
+    network = family.build(family.params)
+    return network, load_weights(network, weights, cfg).preprocess
 
 
 def find_weights(model: str, weights: Optional[Path], prune: bool = False) -> Path:

@@ -52,7 +52,9 @@ class FrozenProgram:
         """
         for suffix in (MODEL_SUFFIX, PARAMS_SUFFIX):
             if not Path(f"{prefix}{suffix}").is_file():
-                raise ProgramError(f"{prefix}{suffix} is missing; a frozen program is {MODEL_SUFFIX} and {PARAMS_SUFFIX}")
+                raise ProgramError(
+                    f"{prefix}{suffix} is missing; a frozen program is {MODEL_SUFFIX} and {PARAMS_SUFFIX}"
+                )
         scope = paddle.static.Scope()
         with static_mode(), paddle.static.scope_guard(scope):
             executor = paddle.static.Executor(paddle.CPUPlace())
@@ -137,9 +139,7 @@ class FrozenProgram:
                 )
             written.update(outputs)
             parameters = _parameters_of(op, block, constants)
-            operators.append(
-                Operator(index, op.type, inputs, outputs, frozenset(parameters), operator_macs(op, block))
-            )
+            operators.append(Operator(index, op.type, inputs, outputs, frozenset(parameters), operator_macs(op, block)))
         alive = _ancestors(operators, self.fetch_names)
         names = [n for op in alive for n in op.outputs]
         return Graph(

@@ -47,7 +47,9 @@ def quantize_weights(prefix: Path, directory: Path, precision: str) -> None:
                 generate_test_model=True,
             )
         except Exception as error:  # Paddle documents none of what it raises here
-            raise ExportError(f"Paddle could not quantize the weights of {prefix.name} to {precision}: {error}") from error
+            raise ExportError(
+                f"Paddle could not quantize the weights of {prefix.name} to {precision}: {error}"
+            ) from error
         _move_program(Path(scratch) / QUANTIZED, directory / QUANTIZED)
         _move_program(Path(scratch) / FAKE_QUANTIZED, Path(scratch) / "fake")
         _restore_tensor_names(Path(scratch) / "fake" / "model", directory / FAKE_QUANTIZED / "model")

@@ -180,9 +180,7 @@ def _fed(operators: Sequence[Operator], available: Sequence[str]) -> List[str]:
     return [name for name in available if name in read]
 
 
-def _lite_programs(
-    stage: Path, prefix: str, part: str, targets: Sequence[str], precision: str
-) -> List[ProgramFiles]:
+def _lite_programs(stage: Path, prefix: str, part: str, targets: Sequence[str], precision: str) -> List[ProgramFiles]:
     programs = []
     for target in targets:
         nb = f"{prefix}.{target}.{precision}.nb"

@@ -29,7 +29,7 @@ def coco_box_ap(coco_set: CocoSet, found: Mapping[int, Detections]) -> Dict[str,
         truth = COCO(str(coco_set.annotations))
         records = _records(coco_set, found)
         if not records:
-            return {name: 0.0 for name in _STATS}
+            return dict.fromkeys(_STATS, 0.0)
         evaluation = COCOeval(truth, truth.loadRes(records), "bbox")
         evaluation.params.imgIds = [image.image_id for image in coco_set.images]
         evaluation.evaluate()

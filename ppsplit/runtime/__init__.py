@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
@@ -82,10 +83,21 @@ def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1) -> Run
     if program.runtime == "paddle":
         from ppsplit.runtime.paddle import PaddleRuntime
 
-        return PaddleRuntime(
-            bundle.path(program.files["model"]), bundle.path(program.files["params"]), threads=threads
-        )
+        return PaddleRuntime(bundle.path(program.files["model"]), bundle.path(program.files["params"]), threads=threads)
     raise InferenceRuntimeError(f"unknown runtime {program.runtime!r}; known: lite, paddle, passthrough")
+
+
+def native_target() -> str:
+    """Paddle Lite's name for this machine's CPU: "x86", "arm", or the machine's own name for another."""
+    machine = platform.machine().lower()
+    if machine.startswith(("arm", "aarch64")):
+        return "arm"
+    return "x86" if machine in ("x86_64", "amd64", "i686") else machine
+
+
+def runs_here(program: ProgramFiles) -> bool:
+    """Whether this machine's CPU can run a program made for that target."""
+    return program.target in ("any", native_target())
 
 
 def check_feeds(feeds: Mapping[str, np.ndarray], input_names: List[str]) -> None:

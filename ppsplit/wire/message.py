@@ -46,6 +46,23 @@ class Options:
     iou_threshold: Optional[float] = None
     max_detections: Optional[int] = None
 
+    @classmethod
+    def from_map(cls, values: Mapping[str, Any]) -> "Options":
+        """From a map that somebody sent. Raises WireError for an unknown key or a value outside its range."""
+        known = tuple(vars(cls()))
+        unknown = set(values) - set(known)
+        if unknown:
+            raise WireError(f"unknown options {sorted(map(str, unknown))[:8]}; known: {', '.join(known)}")
+        limit = values.get("max_detections")
+        if limit is not None and not (type(limit) is int and 1 <= limit <= MAX_DETECTIONS):
+            raise WireError(f"max_detections is {limit!r:.99}, expected a whole number from 1 to {MAX_DETECTIONS}")
+        thresholds = {key: _number(values, key, 1.0) for key in known[:2] if key in values}
+        return cls(max_detections=limit, **thresholds)
+
+    def to_map(self) -> Dict[str, Any]:
+        """Only what is set."""
+        return {key: value for key, value in vars(self).items() if value is not None}
+
 
 @dataclass(frozen=True)
 class FeatureMessage:
@@ -76,8 +93,7 @@ def pack(message: Message) -> bytes:
     body: Dict[str, Any] = {"bundle": message.bundle, "encoding": message.encoding}
     body["tensors"] = [{**t._asdict(), "shape": list(t.shape)} for t in message.tensors]
     if isinstance(message, FeatureMessage):
-        options = {k: v for k, v in vars(message.options).items() if v is not None}
-        body = {"kind": FEATURES, "cut": message.cut, **body, "options": options}
+        body = {"kind": FEATURES, "cut": message.cut, **body, "options": message.options.to_map()}
     else:
         body = {"kind": TENSORS, **body, "times_ms": {k: float(v) for k, v in message.times_ms.items()}}
     _message(body)  # what a reader would refuse must not leave
@@ -97,7 +113,7 @@ def _message(body: Dict[str, Any]) -> Message:
     kind = _text(body, "kind")
     tensors = tuple(_tensor(item) for item in _kind_of(body, "tensors", list, MAX_ARRAY_ITEMS))
     if kind == FEATURES:
-        options = _options(_kind_of({"options": {}, **body}, "options", dict, MAX_MAP_ITEMS))
+        options = Options.from_map(_kind_of({"options": {}, **body}, "options", dict, MAX_MAP_ITEMS))
         return FeatureMessage(_text(body, "bundle"), _text(body, "cut"), _text(body, "encoding"), tensors, options)
     if kind == TENSORS:
         times = _kind_of({"times_ms": {}, **body}, "times_ms", dict, MAX_MAP_ITEMS)
@@ -116,17 +132,6 @@ def _tensor(item: Any) -> WireTensor:
     if not isinstance(data, bytes):
         raise WireError(f"a tensor's data is a {type(data).__name__}, expected binary")
     return WireTensor(_text(item, "name"), tuple(shape), _text(item, "dtype"), data)
-
-
-def _options(values: Dict[str, Any]) -> Options:
-    unknown = set(values) - set(Options.__dataclass_fields__)
-    if unknown:
-        raise WireError(f"unknown options {sorted(map(str, unknown))[:8]}; known: {', '.join(vars(Options()))}")
-    limit = values.get("max_detections")
-    if limit is not None and not (type(limit) is int and 1 <= limit <= MAX_DETECTIONS):
-        raise WireError(f"max_detections is {limit!r:.99}, expected a whole number from 1 to {MAX_DETECTIONS}")
-    thresholds = {k: _number(values, k, 1.0) for k in ("score_threshold", "iou_threshold") if k in values}
-    return Options(max_detections=limit, **thresholds)
 
 
 def _text(values: Mapping[Any, Any], key: str) -> str:

@@ -1,0 +1,44 @@
+"""`ppsplit tail`: the cloud half by hand, from a file of features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+from ppsplit.bundle import Bundle
+from ppsplit.cli.tables import print_table
+from ppsplit.cloud.engine import Result
+from ppsplit.cloud.tail import run_tail
+
+
+def tail(
+    features: Path,
+    /,
+    bundle: Path = Path("freezed/yolov3_tiny-split"),
+    threads: int = 1,
+    json: Optional[Path] = None,
+) -> None:
+    """Finish what `ppsplit client --save-features FILE` began.
+
+    The file does not say where the image lies in the network's input, so boxes are in pixels of the input.
+
+    Args:
+        features: That file.
+        bundle: The bundle, the same as the edge's.
+        threads: Threads of the network's runtime.
+        json: Write the table there too.
+    """
+    result = run_tail(bundle, features, threads)
+    rows = result_rows(result, Bundle.open(bundle).manifest.class_names)
+    print_table(rows, title=f"{features} at cut {result.cut}", json_path=json, about={"times_ms": result.times_ms})
+
+
+def result_rows(result: Result, class_names: Sequence[str]) -> List[Dict[str, Any]]:
+    """A row for each object found, or for each raw output where nothing decodes them."""
+    if result.detections is None:
+        return [{"output": name, "shape": list(array.shape)} for name, array in (result.outputs or {}).items()]
+    return [
+        {"image": number, **record}
+        for number, found in enumerate(result.detections)
+        for record in found.to_records(class_names)
+    ]

@@ -1,0 +1,1 @@
+"""The cloud half: engine, HTTP face, server. Loads nothing at import."""

@@ -1,0 +1,189 @@
+"""What the cloud half computes: features to detections. Knows frames and bundles, not HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from ppsplit.bundle import FULL, TAIL, Bundle, Cut, TensorSpec
+from ppsplit.cloud.jpeg import jpeg_hw
+from ppsplit.cloud.refusal import RefusedError
+from ppsplit.codec import MAX_BATCH, EncodedTensor, FeatureCodec
+from ppsplit.decode import Decoder, build_decoder
+from ppsplit.detections import Detections
+from ppsplit.errors import BundleError, InferenceRuntimeError
+from ppsplit.image import decode_image, normalise
+from ppsplit.runtime import Runtime, Tensors, load_program, run_part
+from ppsplit.wire import FeatureMessage, Options
+
+RAW = "raw"
+RUNTIME = "paddle"
+# names, options and msgpack around the tensors; JPEG's own headers
+OVERHEAD_BYTES = 64 * 1024
+
+
+@dataclass
+class Result:
+    """What came out.
+
+    Attributes:
+        cut: where the network was divided, None for a whole picture.
+        times_ms: decode_features (or the picture's decoding), tail (or the whole network), decode.
+        detections: one for each image of the batch, boxes in input pixels; None where the family is "raw".
+        outputs: the network's raw outputs where the family is "raw", else None.
+    """
+
+    cut: Optional[str]
+    times_ms: Dict[str, float] = field(default_factory=dict)
+    detections: Optional[List[Detections]] = None
+    outputs: Optional[Tensors] = None
+
+    @contextlib.contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add what happens inside to `times_ms`."""
+        start = time.perf_counter()
+        yield
+        self.times_ms[stage] = round((time.perf_counter() - start) * 1000, 3)
+
+
+class _Program:
+    """A program loaded at its first use. One thread at a time: a predictor must not be shared."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.runtime: Optional[Runtime] = None
+
+
+class Engine:
+    """The programs of one bundle behind locks, ready for any number of threads.
+
+    Args:
+        bundle: what to serve.
+        threads: of each program's runtime.
+        max_batch: the largest batch a message may carry.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1, max_batch: int = MAX_BATCH) -> None:
+        self.bundle, self.threads, self.max_batch = bundle, threads, max_batch
+        manifest = bundle.manifest
+        self._decoder: Optional[Decoder] = None
+        if manifest.decode.family != RAW:
+            self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
+        self._programs: Dict[Tuple[str, str], _Program] = {(TAIL, cut.name): _Program() for cut in manifest.cuts}
+        self._programs[FULL, ""] = _Program()
+        self._ready = threading.Event()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a warm-up inference has passed."""
+        return self._ready.is_set()
+
+    @property
+    def max_body_bytes(self) -> int:
+        """No message for this bundle can be longer."""
+        sizes = [sum(_bytes_per_image(spec) for spec in cut.tensors) for cut in self.bundle.manifest.cuts]
+        return max([*sizes, _bytes_per_image(self.bundle.manifest.input)]) * self.max_batch + OVERHEAD_BYTES
+
+    def warm_up(self) -> None:
+        """Run the first cut's tail on zeros. Raises BundleError, InferenceRuntimeError."""
+        cut = self.bundle.cut()
+        zeros = {spec.name: np.zeros([max(s, 1) for s in spec.shape], spec.dtype) for spec in cut.tensors}
+        self._run(TAIL, cut, zeros)
+        self._ready.set()
+
+    def infer(self, message: FeatureMessage) -> Result:
+        """Features to detections (or raw outputs).
+
+        Raises:
+            RefusedError: another bundle, no such cut, or features that are not finite.
+            CodecError: the tensors do not fit the cut.
+            InferenceRuntimeError: the program failed, or its outputs are not finite.
+        """
+        manifest = self.bundle.manifest
+        if message.bundle != manifest.fingerprint:
+            raise RefusedError(
+                409,
+                "wrong_bundle",
+                f"the features are of bundle {message.bundle[:12]!r}, served is "
+                f"{manifest.fingerprint[:12]!r} ({manifest.name}); give both halves the same bundle",
+            )
+        cut = self._cut(message.cut)
+        result = Result(cut.name)
+        with result.timed("decode_features"):
+            codec = FeatureCodec(cut.tensors, message.encoding, cut.clips, max_batch=self.max_batch)
+            features = codec.decode([EncodedTensor(*tensor) for tensor in message.tensors])
+        return self._finish(result, TAIL, cut, features, message.options)
+
+    def infer_image(self, jpeg: bytes, options: Options) -> Result:
+        """A JPEG of the network's input size to detections, the whole network here: the rival of any split.
+
+        Raises:
+            ImageError: not a JPEG.
+            RefusedError: of another size.
+            InferenceRuntimeError: the program failed, or its outputs are not finite.
+        """
+        preprocess = self.bundle.manifest.preprocess
+        result = Result(None)
+        with result.timed("decode_features"):
+            self._check_hw(jpeg_hw(jpeg))
+            pixels = decode_image(jpeg, "the body")
+            self._check_hw(pixels.shape[:2])  # again: an EXIF tag may have turned it
+            feeds = {self.bundle.manifest.input.name: normalise(pixels, preprocess)}
+        return self._finish(result, FULL, self.bundle.cut(), feeds, options)
+
+    def _check_hw(self, hw: Tuple[int, ...]) -> None:
+        expected = tuple(self.bundle.manifest.preprocess.input_hw)
+        if tuple(hw) != expected:
+            raise RefusedError(
+                422,
+                "bad_image",
+                f"the picture is {hw[0]}x{hw[1]}, expected {expected[0]}x{expected[1]}; resize it first",
+            )
+
+    def _cut(self, name: str) -> Cut:
+        try:
+            return self.bundle.cut(name)
+        except BundleError as error:
+            raise RefusedError(404, "unknown_cut", str(error)) from error
+
+    def _finish(self, result: Result, part: str, cut: Cut, feeds: Tensors, options: Options) -> Result:
+        with result.timed("tail"):
+            outputs = self._run(part, cut, feeds)
+        _check_finite(feeds, outputs)
+        with result.timed("decode"):
+            if self._decoder is None:
+                result.outputs = outputs
+            else:
+                result.detections = self._decoder(outputs, **options.to_map())
+        return result
+
+    def _run(self, part: str, cut: Cut, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        held = self._programs[part, cut.name if part == TAIL else ""]
+        with held.lock:
+            if held.runtime is None:
+                held.runtime = load_program(self.bundle, self.bundle.program(cut, part, RUNTIME), self.threads)
+            return run_part(held.runtime, feeds, [spec.name for spec in self.bundle.manifest.outputs])
+
+
+def _bytes_per_image(spec: TensorSpec) -> int:
+    return spec.elements_per_image * np.dtype(spec.dtype).itemsize + 1
+
+
+def _check_finite(feeds: Tensors, outputs: Tensors) -> None:
+    """A NaN passes every threshold test by failing it, so it must not get as far as the decoder."""
+    if _all_finite(outputs):
+        return
+    if not _all_finite(feeds):
+        raise RefusedError(
+            422, "bad_features", "the features hold NaN or infinities and so would the result; check the head"
+        )
+    raise InferenceRuntimeError("the network's outputs are not finite for finite features; export the bundle again")
+
+
+def _all_finite(tensors: Tensors) -> bool:
+    return all(np.isfinite(tensor).all() for tensor in tensors.values())

@@ -1,0 +1,85 @@
+"""The client's command line: argparse, because the board has nothing else."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ppsplit.codec import ENCODINGS, MAX_BATCH
+from ppsplit.edge.head import DEFAULT_RUNTIME, RUNTIMES
+from ppsplit.errors import ConfigError
+
+DEFAULT_SERVER = "http://127.0.0.1:8866"
+DEFAULT_OUTPUT = Path("output/client")
+
+
+def build_parser(prog: str) -> argparse.ArgumentParser:
+    """The parser. `prog` is what the usage line calls the program."""
+    parser = argparse.ArgumentParser(
+        prog, description="Detect objects: the head of the network here, the rest in the cloud.", allow_abbrev=False
+    )
+    _add_main(parser)
+    _add_split(parser)
+    _add_ways(parser)
+    _add_running(parser)
+    return parser
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise ConfigError for values that argparse cannot judge."""
+    for name in ("batch_size", "rounds", "threads", "max_detections"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
+    if arguments.batch_size > MAX_BATCH:
+        raise ConfigError(f"--batch-size is {arguments.batch_size}; one message holds at most {MAX_BATCH} pictures")
+    if arguments.score_threshold is not None and not 0 <= arguments.score_threshold <= 1:
+        raise ConfigError(f"--score-threshold is {arguments.score_threshold}; expected 0 to 1")
+    if arguments.jpeg is not None and not 1 <= arguments.jpeg <= 100:
+        raise ConfigError(f"--jpeg is {arguments.jpeg}; expected a quality from 1 to 100")
+    if not 0 < arguments.timeout < 1e6 or arguments.retries < 0:
+        raise ConfigError("--timeout must be above 0 seconds and --retries at least 0")
+    source = arguments.input if arguments.input.is_dir() else arguments.input.parent
+    if not arguments.no_draw and source.resolve() == arguments.output.resolve():
+        raise ConfigError(f"--output {arguments.output} is where the input lies; drawn pictures would replace it")
+
+
+def _add_main(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--bundle", type=Path, required=True, help="folder of the bundle")
+    parser.add_argument("--input", type=Path, required=True, metavar="IMAGE|DIR", help="one picture, or a folder")
+    parser.add_argument("--server", default=DEFAULT_SERVER, metavar="URL", help="the cloud half (%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=DEFAULT_OUTPUT, help="for drawn pictures and detections.json (%(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report here, not to detections.json")
+    parser.add_argument("--no-draw", action="store_true", help="write no pictures")
+    parser.add_argument("--score-threshold", type=float, help="drop objects below (default: the bundle's)")
+    parser.add_argument("--max-detections", type=int, help="per picture (default: the bundle's)")
+
+
+def _add_split(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the split")
+    group.add_argument("--cut", help="where the network is divided (default: the bundle's first cut)")
+    group.add_argument("--encoding", choices=ENCODINGS, default="uint8", help="of what is sent (%(default)s)")
+    group.add_argument("--runtime", choices=RUNTIMES, default=DEFAULT_RUNTIME, help="for the head (%(default)s)")
+    group.add_argument("--precision", help="of the head's weights: fp32, int8, int16 (default: the bundle's)")
+    group.add_argument("--target", help="x86 or arm, for lite (default: this machine)")
+    group.add_argument("--threads", type=int, default=1, help="for the head (%(default)s)")
+
+
+def _add_ways(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("other ways").add_mutually_exclusive_group()
+    group.add_argument("--local", action="store_true", help="compute everything here and send nothing")
+    group.add_argument(
+        "--jpeg", type=int, metavar="QUALITY", help="send the picture as JPEG, whole network in the cloud"
+    )
+    group.add_argument("--save-features", type=Path, metavar="FILE", help="write the frame there instead of sending it")
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("running")
+    group.add_argument("--batch-size", type=int, default=1, help="pictures sent together (%(default)s)")
+    group.add_argument("--rounds", type=int, default=1, help="do everything this often, report medians (%(default)s)")
+    group.add_argument("--timeout", type=float, default=30.0, help="seconds for the server to answer (%(default)s)")
+    group.add_argument("--retries", type=int, default=3, help="after a lost connection or 502, 503, 504 (%(default)s)")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -1,0 +1,63 @@
+"""Detections drawn onto their picture."""
+
+from __future__ import annotations
+
+import colorsys
+from typing import Sequence, Tuple
+
+import cv2
+import numpy as np
+
+from ppsplit.detections import Detections
+
+Colour = Tuple[int, int, int]
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+# Steps of the golden ratio around the colour circle never come near an earlier one.
+GOLDEN_RATIO = 0.618033988749895
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def draw_detections(image_rgb: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:
+    """A copy of the picture with boxes, class names and scores; lines and letters grow with the picture.
+
+    Args:
+        image_rgb: uint8 [H, W, 3].
+        detections: boxes in its pixels.
+        class_names: by class id; an id beyond them is drawn as a number.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+    """
+    canvas = np.ascontiguousarray(image_rgb).copy()
+    unit = min(canvas.shape[:2]) / 400  # 1 for a picture whose shorter side has 400 pixels
+    order = range(len(detections) - 1, -1, -1)  # the surest last, on top
+    for index in order:
+        class_id = int(detections.class_ids[index])
+        x1, y1, x2, y2 = (int(round(float(v))) for v in detections.boxes_xyxy[index])
+        colour = class_colour(class_id)
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, max(1, round(2 * unit)), cv2.LINE_AA)
+        name = class_names[class_id] if class_id < len(class_names) else f"class {class_id}"
+        _label(canvas, f"{name} {detections.scores[index]:.2f}", (x1, y1), colour, unit)
+    return canvas
+
+
+def class_colour(class_id: int) -> Colour:
+    """RGB, the same for a class in every picture; neighbouring ids differ in hue and every other one in depth."""
+    hue = (class_id * GOLDEN_RATIO) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85 if class_id % 2 else 0.65, 0.8 if class_id % 2 else 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _label(canvas: np.ndarray, text: str, corner_xy: Tuple[int, int], colour: Colour, unit: float) -> None:
+    """Text on a filled plate, above the box's corner if there is room, and always inside the picture."""
+    height, width = canvas.shape[:2]
+    scale, thickness = max(0.35, 0.5 * unit), max(1, round(unit))
+    (text_w, text_h), baseline = cv2.getTextSize(text, FONT, scale, thickness)
+    plate_w, plate_h = text_w + 4, text_h + baseline + 2
+    left = max(0, min(corner_xy[0], width - plate_w))
+    top = corner_xy[1] - plate_h if corner_xy[1] >= plate_h else corner_xy[1]
+    top = max(0, min(top, height - plate_h))
+    cv2.rectangle(canvas, (left, top), (left + plate_w, top + plate_h), colour, cv2.FILLED)
+    luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+    ink = BLACK if luminance > 140 else WHITE
+    cv2.putText(canvas, text, (left + 2, top + text_h + 1), FONT, scale, ink, thickness, cv2.LINE_AA)

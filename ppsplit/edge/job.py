@@ -1,0 +1,115 @@
+"""Pictures through a client, whichever way it goes: draw, measure, report."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+import cv2
+import numpy as np
+
+from ppsplit.edge.client import Client, EdgeResult
+from ppsplit.edge.draw import draw_detections
+from ppsplit.edge.progress import ProgressBar
+from ppsplit.edge.report import ImageRecord, build_report
+from ppsplit.edge.sources import Photo, in_batches, read_photos
+from ppsplit.errors import ImageError
+from ppsplit.files import write_bytes_atomically, write_json_atomically
+from ppsplit.image import encode_jpeg
+
+DRAWN_JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with which pictures.
+
+    Attributes:
+        paths: the pictures.
+        output: folder for drawn pictures, and for raw outputs as .npz.
+        report: the JSON file to write.
+        draw: whether to draw.
+        batch_size: pictures that go together.
+        rounds: how often to do everything; times are medians over the rounds.
+    """
+
+    paths: Sequence[Path]
+    output: Path
+    report: Path
+    draw: bool = True
+    batch_size: int = 1
+    rounds: int = 1
+
+
+def run_job(client: Client, job: Job, settings: Dict[str, Any]) -> Dict[str, Any]:
+    """Send every picture through `client`; returns the report that was written.
+
+    Args:
+        settings: how it is done, for the top of the report.
+
+    Raises:
+        PPSplitError: as `client` raises it; nothing is left half written.
+        OSError: a result cannot be written.
+    """
+    class_names = client.bundle.manifest.class_names
+    bar = ProgressBar(len(job.paths) * job.rounds)
+    records: Dict[Path, ImageRecord] = {}
+    skipped: Dict[str, str] = {}
+    try:
+        for number in range(job.rounds):
+            photos = read_photos(job.paths, lambda error: _skip(error, skipped, bar))
+            for batch in in_batches(photos, job.batch_size):
+                results = client.infer_batch([photo.image_rgb for photo in batch])
+                _keep(records, batch, results)
+                if number == 0:
+                    _write_results(batch, results, job, class_names)
+                bar.advance(len(batch), batch[-1].path.name)
+    finally:
+        bar.close()
+    report = build_report(settings, list(records.values()), list(skipped), class_names)
+    write_json_atomically(job.report, report)
+    return report
+
+
+def _skip(error: ImageError, skipped: Dict[str, str], bar: ProgressBar) -> None:
+    message = str(error)
+    if message not in skipped:  # once, not in every round
+        skipped[message] = message
+        bar.say(f"skipped: {message}")
+    bar.advance(1, "")
+
+
+def _keep(records: Dict[Path, ImageRecord], batch: Sequence[Photo], results: Sequence[EdgeResult]) -> None:
+    for photo, result in zip(batch, results):
+        earlier: List[Dict[str, float]] = records[photo.path].rounds_ms if photo.path in records else []
+        records[photo.path] = ImageRecord(str(photo.path), result, [*earlier, result.times_ms])
+
+
+def _write_results(batch: Sequence[Photo], results: Sequence[EdgeResult], job: Job, class_names: Sequence[str]) -> None:
+    for photo, result in zip(batch, results):
+        target = job.output / photo.path.name
+        if result.outputs is not None:
+            write_bytes_atomically(target.with_name(f"{target.name}.npz"), _npz(result.outputs))
+        elif result.detections is not None and job.draw:
+            drawn = draw_detections(photo.image_rgb, result.detections, class_names)
+            write_bytes_atomically(*_encoded(target, drawn))
+
+
+def _npz(outputs: Dict[str, np.ndarray]) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **outputs)
+    return stream.getvalue()
+
+
+def _encoded(target: Path, image_rgb: np.ndarray) -> Any:
+    """File and bytes: a PNG stays one, everything else becomes JPEG, under a name that keeps its origin's."""
+    if target.suffix.lower() == ".png":
+        ok, data = cv2.imencode(".png", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
+        if not ok:
+            raise ImageError(f"OpenCV could not encode {target}")
+        return target, data.tobytes()
+    if target.suffix.lower() not in (".jpg", ".jpeg"):
+        target = target.with_name(f"{target.name}.jpg")
+    return target, encode_jpeg(image_rgb, DRAWN_JPEG_QUALITY)
