@@ -3,6 +3,7 @@
 libpaddle 2.6.2 exports symbols of its own old zlib. Loaded first, they are what any later user of zlib
 gets, and it crashes (zlib.compress, PNG encoding, grpc). With Python's zlib loaded before, all is well.
 """
+
 from __future__ import annotations
 
 import os

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 
@@ -23,6 +24,7 @@ from ppsplit.wire import FeatureMessage, Options
 
 RAW = "raw"
 RUNTIME = "paddle"
+WARM_UP_RUNS = 3  # Paddle Inference still prepares things in its second run
 # names, options and msgpack around the tensors; JPEG's own headers
 OVERHEAD_BYTES = 64 * 1024
 
@@ -51,16 +53,11 @@ class Result:
         self.times_ms[stage] = round((time.perf_counter() - start) * 1000, 3)
 
 
-class _Program:
-    """A program loaded at its first use. One thread at a time: a predictor must not be shared."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.runtime: Optional[Runtime] = None
-
-
 class Engine:
-    """The programs of one bundle behind locks, ready for any number of threads.
+    """The programs of one bundle, for any number of threads.
+
+    All programs run in one thread of the engine's own: a predictor must not be shared, and oneDNN keeps what it
+    prepared for each thread apart, so that every other thread's first inference would be slow again.
 
     Args:
         bundle: what to serve.
@@ -74,8 +71,8 @@ class Engine:
         self._decoder: Optional[Decoder] = None
         if manifest.decode.family != RAW:
             self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
-        self._programs: Dict[Tuple[str, str], _Program] = {(TAIL, cut.name): _Program() for cut in manifest.cuts}
-        self._programs[FULL, ""] = _Program()
+        self._programs: Dict[Tuple[str, str], Runtime] = {}
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._ready = threading.Event()
 
     @property
@@ -93,7 +90,8 @@ class Engine:
         """Run the first cut's tail on zeros. Raises BundleError, InferenceRuntimeError."""
         cut = self.bundle.cut()
         zeros = {spec.name: np.zeros([max(s, 1) for s in spec.shape], spec.dtype) for spec in cut.tensors}
-        self._run(TAIL, cut, zeros)
+        for _ in range(WARM_UP_RUNS):
+            self._run(TAIL, cut, zeros)
         self._ready.set()
 
     def infer(self, message: FeatureMessage) -> Result:
@@ -163,11 +161,13 @@ class Engine:
         return result
 
     def _run(self, part: str, cut: Cut, feeds: Mapping[str, np.ndarray]) -> Tensors:
-        held = self._programs[part, cut.name if part == TAIL else ""]
-        with held.lock:
-            if held.runtime is None:
-                held.runtime = load_program(self.bundle, self.bundle.program(cut, part, RUNTIME), self.threads)
-            return run_part(held.runtime, feeds, [spec.name for spec in self.bundle.manifest.outputs])
+        return self._worker.submit(self._run_here, part, cut, feeds).result()
+
+    def _run_here(self, part: str, cut: Cut, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        key = (part, cut.name if part == TAIL else "")
+        if key not in self._programs:
+            self._programs[key] = load_program(self.bundle, self.bundle.program(cut, part, RUNTIME), self.threads)
+        return run_part(self._programs[key], feeds, [spec.name for spec in self.bundle.manifest.outputs])
 
 
 def _bytes_per_image(spec: TensorSpec) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Dict
+from typing import Dict, Iterator
 
 from ppsplit.errors import ExportError
 from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX, FrozenProgram, static_mode
@@ -32,7 +33,7 @@ def quantize_weights(prefix: Path, directory: Path, precision: str) -> None:
     if precision not in WEIGHT_BITS:
         raise ExportError(f"cannot quantize weights to {precision!r}; choose from {', '.join(WEIGHT_BITS)}")
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, static_mode(), contextlib.redirect_stdout(io.StringIO()):
+    with tempfile.TemporaryDirectory() as scratch, static_mode(), _quiet():
         quantizer = paddle.static.quantization.WeightQuantization(
             model_dir=str(prefix.parent),
             model_filename=prefix.name + MODEL_SUFFIX,
@@ -53,6 +54,19 @@ def quantize_weights(prefix: Path, directory: Path, precision: str) -> None:
         _move_program(Path(scratch) / QUANTIZED, directory / QUANTIZED)
         _move_program(Path(scratch) / FAKE_QUANTIZED, Path(scratch) / "fake")
         _restore_tensor_names(Path(scratch) / "fake" / "model", directory / FAKE_QUANTIZED / "model")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the quantizer's print-outs, and its warning that it loads programs the old way."""
+    logger = logging.getLogger("paddle.static.io")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _restore_tensor_names(source: Path, destination: Path) -> None:

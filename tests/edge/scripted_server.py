@@ -104,4 +104,7 @@ def scripted(acts: List[Act]) -> Iterator[Tuple[str, List[int]]]:
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", done
     finally:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`
         listener.close()
+        thread.join(timeout=0.5)  # the last act is noted only after the client has its answer
