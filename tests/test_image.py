@@ -58,7 +58,9 @@ def test_folders_list_images_only_and_in_order(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(side, side, st.sampled_from([32, 64, 96]), st.sampled_from([32, 64, 128]), st.sampled_from(["letterbox", "stretch"]))
+@given(
+    side, side, st.sampled_from([32, 64, 96]), st.sampled_from([32, 64, 128]), st.sampled_from(["letterbox", "stretch"])
+)
 def test_boxes_come_back_exactly(height: int, width: int, input_h: int, input_w: int, resize: str) -> None:
     preprocess = Preprocess((input_h, input_w), resize=resize)
     pixels, placement = fit(np.zeros((height, width, 3), np.uint8), preprocess)

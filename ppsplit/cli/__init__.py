@@ -58,9 +58,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         The exit code: 0, 1 after an error told in one line, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in words
+    return guarded(lambda: _run(words), debug="--debug" in words)
+
+
+def guarded(work: Callable[[], int], debug: bool = False) -> int:
+    """The exit code of `work`; an error of ours or the system's becomes one line and code 1, Ctrl-C code 130."""
     try:
-        return _run(words)
+        return work()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -73,6 +77,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def run_script(function: Callable[..., Any], argv: Sequence[str], prog: str) -> int:
+    """A function that is no verb, such as a benchmark, with a verb's command line and errors."""
+    from ppsplit.cli.options import run
+
+    words = [word for word in argv if word != "--debug"]
+    return guarded(lambda: run(function, words, prog) or 0, debug="--debug" in argv)
 
 
 def overview() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 from ppsplit.bundle import Bundle
 from ppsplit.cli.options import Names
@@ -44,19 +44,34 @@ def eval_infer(
         json: Where to write the table.
         plot: Where to draw AP against bytes.
     """
+    measure(bundle, CocoSet.open(data, images), rows, limit, threads, json, plot)
+
+
+def measure(
+    bundle: Path,
+    coco_set: CocoSet,
+    rows: Sequence[str],
+    limit: Optional[int],
+    threads: int,
+    json: Path,
+    plot: Path,
+    command: str = "",
+) -> None:
+    """Measure, print, write and draw the table; `command` is noted as what made it."""
     opened = Bundle.open(bundle)
-    coco_set = CocoSet.open(data, images)
     coco_set = coco_set.first(limit) if limit else coco_set
     with row_progress() as progress:
         results = split_table(opened, coco_set, rows, threads, progress)
     about = {
+        "command": command or "ppsplit eval-infer",
         "model": opened.manifest.model,
         "images": len(coco_set.images),
         "cpu": cpu_name(),
         "threads": threads,
         "date": datetime.date.today().isoformat(),
     }
-    print_table(results, COLUMNS, title=f"{opened.manifest.name} on {data.name}", json_path=json, about=about)
+    title = f"{opened.manifest.model} on {len(coco_set.images)} images"
+    print_table(results, COLUMNS, title=title, json_path=json, about=about)
     plot_ap_against_bytes(results, plot)
     print(f"table {json}, plot {plot}")
 

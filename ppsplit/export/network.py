@@ -73,6 +73,7 @@ def find_weights(model: str, weights: Optional[Path], prune: bool = False) -> Pa
         ConfigError: the file is missing, or nothing is known for this network; the message names what to run.
         DownloadError: the zoo's file could not be fetched.
     """
+    model_family(model)  # a wrong name is told as such
     if weights is not None:
         if not Path(weights).is_file():
             raise ConfigError(f"--weights {weights} does not exist; `ppsplit download` lists weights to fetch")

@@ -31,7 +31,5 @@ def test_rows_are_chosen_by_name_or_group(tiny_yolo_bundle: Path) -> None:
 
 def test_arguments_say_what_the_row_says(tiny_yolo_bundle: Path) -> None:
     row = next(row for row in planned_rows(Bundle.open(tiny_yolo_bundle)) if row.name == "nb/x86-int8")
-    assert row.arguments == (
-        *("--cut", "pool4", "--runtime", "lite", "--precision", "int8", "--encoding", "uint8"),
-    )
+    assert row.arguments == (*("--cut", "pool4", "--runtime", "lite", "--precision", "int8", "--encoding", "uint8"),)
     assert (row.edge_macs_share > 0.2, row.precision, row.encoding) == (True, "int8", "uint8")

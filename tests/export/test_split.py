@@ -143,9 +143,7 @@ def test_a_frozen_model_survives_the_disk(skip_model: FrozenModel, tmp_path: Pat
     assert loaded.program.graph().outputs == skip_model.program.graph().outputs
 
 
-def test_a_program_from_elsewhere_can_be_cut(
-    skip_model: FrozenModel, photos: Tuple[Path, ...], tmp_path: Path
-) -> None:
+def test_a_program_from_elsewhere_can_be_cut(skip_model: FrozenModel, photos: Tuple[Path, ...], tmp_path: Path) -> None:
     skip_model.save(tmp_path / "frozen")
     (tmp_path / "frozen" / "frozen.json").unlink()
     foreign = FrozenModel.load(tmp_path / "frozen" / "model.pdmodel")
