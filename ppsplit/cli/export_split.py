@@ -57,7 +57,7 @@ def export_split(
         certify_count: How many of them to use.
         list_cuts: Print every distinct cut and stop.
         output: Folder to write; by default freezed/MODEL-split.
-        json: With --list-cuts, write the table there too.
+        json: Write the printed table there too: the cuts, or each cut's certificates.
     """
     _check_choices("quant", quant, WEIGHT_BITS)
     _check_choices("nb", nb, TARGETS)
@@ -77,8 +77,8 @@ def export_split(
         certify_images=_images(certify_images, certify_count),
     )
     bundle = export_bundle(frozen, plan, output or Path("freezed") / f"{frozen.name}-split")
-    for written in bundle.manifest.cuts:
-        print_table([vars(c) for c in written.certificates], title=f"cut {written.name}: halves against the whole")
+    rows = [{"name": written.name, **vars(made)} for written in bundle.manifest.cuts for made in written.certificates]
+    print_table(rows, title="the halves against the whole", json_path=json)
     print(f"bundle {bundle.root}, fingerprint {bundle.manifest.fingerprint[:12]}")
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional
+from typing import Iterator, Optional
 
 from ppsplit.bundle import Bundle
-from ppsplit.cli.tables import print_table
 from ppsplit.edge.job import Job, run_job
+from ppsplit.edge.report import image_lines, summary_lines
 from ppsplit.evaluate.whole import unsplit_bundle, whole_client
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.network import find_weights, freeze_model
@@ -53,8 +53,7 @@ def infer(
         settings = {"bundle": opened.manifest.name, "cut": None, "encoding": None, "runtime": "paddle", "server": None}
         job = Job(images, output, report_path, draw, rounds=rounds)
         report = run_job(whole_client(opened, options, threads), job, settings)
-    print_table([_row(image) for image in report["images"]], title=f"{opened.manifest.model}, unsplit")
-    print(f"report {report_path}")
+    print("\n".join([*image_lines(report), *summary_lines(report["summary"]), "", f"report: {report_path}"]))
 
 
 @contextlib.contextmanager
@@ -65,9 +64,3 @@ def _opened(bundle: Optional[Path], program: Optional[Path], model: str, weights
     frozen = FrozenModel.load(program) if program else freeze_model(model, find_weights(model, weights))
     with unsplit_bundle(frozen) as made:
         yield made
-
-
-def _row(image: Dict[str, Any]) -> Dict[str, Any]:
-    found = [f"{d.get('class_name', d['class_id'])} {d['score']:.2f}" for d in image.get("detections", [])]
-    shown = ", ".join(found[:6]) + (f" and {len(found) - 6} more" if len(found) > 6 else "")
-    return {"image": Path(image["image"]).name, "found": shown or "nothing", "ms": sum(image["times_ms"].values())}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import traceback
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Optional, Sequence
 
 from ppsplit.edge.arguments import build_parser, check
-from ppsplit.edge.report import summary_lines
+from ppsplit.edge.report import image_lines, summary_lines
 from ppsplit.edge.run import REPORT_FILE, run, save_features
 from ppsplit.errors import PPSplitError
 
@@ -39,20 +39,10 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = PROG) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    for line in _image_lines(report) + summary_lines(report["summary"]):
+    for line in image_lines(report) + summary_lines(report["summary"]):
         print(line)
     print(f"\nreport: {arguments.json or arguments.output / REPORT_FILE}")
     return 0
-
-
-def _image_lines(report: Dict[str, Any]) -> List[str]:
-    """What was seen, a line a picture."""
-    lines = []
-    for image in report["images"]:
-        seen = [f"{d.get('class_name', d['class_id'])} {d['score']:.2f}" for d in image.get("detections", [])]
-        shown = ", ".join(seen[:8]) + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
-        lines.append(f"{image['image']}: {shown or ('raw outputs' if 'outputs' in image else 'nothing')}")
-    return lines
 
 
 if __name__ == "__main__":

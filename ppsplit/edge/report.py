@@ -86,6 +86,16 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def image_lines(report: Dict[str, Any]) -> List[str]:
+    """What was seen, a line a picture."""
+    lines = []
+    for image in report["images"]:
+        seen = [f"{d.get('class_name', d['class_id'])} {d['score']:.2f}" for d in image.get("detections", [])]
+        shown = ", ".join(seen[:8]) + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
+        lines.append(f"{image['image']}: {shown or ('raw outputs' if 'outputs' in image else 'nothing')}")
+    return lines
+
+
 def summary_lines(summary: Dict[str, Any]) -> List[str]:
     """The summary as aligned text, one quantity a line, a blank line in front."""
     rows: List[Tuple[str, str]] = [(f"{stage} ms", f"{value:.2f}") for stage, value in summary["times_ms"].items()]
