@@ -1,7 +1,8 @@
-"""Writing a file aside and renaming it, so that nobody ever sees half of one."""
+"""Files: hashed, and written aside and renamed, so that nobody ever sees half of one."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import uuid
@@ -30,3 +31,12 @@ def write_bytes_atomically(path: Path, data: bytes) -> Path:
 def write_json_atomically(path: Path, values: Any) -> Path:
     """`write_bytes_atomically` of `values` as indented JSON. Raises TypeError, ValueError for what JSON cannot hold."""
     return write_bytes_atomically(path, json.dumps(values, indent=1, allow_nan=False).encode("utf-8"))
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes. Raises OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -20,10 +20,10 @@ from ppsplit.bundle import (
     Manifest,
     ProgramFiles,
     TensorSpec,
-    sha256_of,
     write_manifest,
 )
 from ppsplit.errors import BundleError
+from ppsplit.files import sha256_of
 from ppsplit.image import Preprocess
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -54,7 +55,7 @@ class _Found:
     outputs: Optional[Tensors] = None
 
 
-class Client:
+class Client(ABC):
     """One way from pictures to results; the ways below differ in where what is computed."""
 
     def __init__(self, bundle: Bundle, options: Options) -> None:
@@ -64,6 +65,7 @@ class Client:
         """One picture, uint8 [H, W, 3]. Raises as `infer_batch`."""
         return self.infer_batch([image_rgb])[0]
 
+    @abstractmethod
     def infer_batch(self, images_rgb: Sequence[np.ndarray]) -> List[EdgeResult]:
         """Several pictures in one go.
 
@@ -71,7 +73,6 @@ class Client:
             InferenceRuntimeError, CodecError: the head failed, or its features cannot be sent.
             LinkError: the server could not be reached, refused, or its answer makes no sense.
         """
-        raise NotImplementedError
 
     def _inputs(self, images_rgb: Sequence[np.ndarray]) -> Tuple[List[np.ndarray], List[Placement]]:
         pairs = [to_input(image, self.bundle.manifest.preprocess) for image in images_rgb]

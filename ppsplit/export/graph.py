@@ -6,6 +6,7 @@ the cloud still needs, less what the cloud can work out from the rest. Nothing h
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from typing import Collection, Dict, FrozenSet, Iterable, List, Sequence, Set, Tuple
 
@@ -76,25 +77,32 @@ class Graph:
         return sum(operator.macs for operator in edge) / max(self.macs, 1), elements / max(total, 1)
 
 
-def edge_part(graph: Graph, tensors: Iterable[str]) -> List[Operator]:
-    """The operators needed to compute `tensors` from the inputs, in order: closed under predecessors.
+def operators_for(graph: Graph, wanted: Iterable[str], given: Collection[str]) -> List[Operator]:
+    """The operators that compute `wanted` from `given`, in order.
 
     Raises:
-        CutError: no operator of the graph writes one of them.
+        CutError: one of them is no tensor of the program, or depends on an input that is not given.
     """
     producers = graph.producers
-    waiting, needed = list(tensors), set()
+    waiting, needed = list(wanted), set()
     while waiting:
         name = waiting.pop()
-        if name in graph.inputs:
+        if name in given:
             continue
         if name not in producers:
-            raise CutError(f"the program has no tensor {name!r}; `--list-cuts` prints those it has")
+            raise CutError(
+                f"{name!r} cannot be computed from {sorted(given)[:8]}; `--list-cuts` prints the tensors of the program"
+            )
         operator = producers[name]
         if operator.index not in needed:
             needed.add(operator.index)
             waiting.extend(operator.inputs)
     return [operator for operator in graph.operators if operator.index in needed]
+
+
+def edge_part(graph: Graph, tensors: Iterable[str]) -> List[Operator]:
+    """The operators that compute `tensors` from the inputs: closed under predecessors. Raises CutError."""
+    return operators_for(graph, tensors, graph.inputs)
 
 
 def live_tensors(graph: Graph, edge: Collection[Operator]) -> List[str]:
@@ -156,27 +164,6 @@ class GraphCut:
     edge_params_share: float
 
 
-def cloud_part(graph: Graph, sent: Collection[str]) -> List[Operator]:
-    """The operators needed to compute the outputs from `sent`, in order.
-
-    Raises:
-        CutError: an output cannot be computed from them.
-    """
-    producers = graph.producers
-    waiting, needed = list(graph.outputs), set()
-    while waiting:
-        name = waiting.pop()
-        if name in sent:
-            continue
-        if name not in producers:
-            raise CutError(f"the outputs cannot be computed from {sorted(sent)}: {name!r} is missing")
-        operator = producers[name]
-        if operator.index not in needed:
-            needed.add(operator.index)
-            waiting.extend(operator.inputs)
-    return [operator for operator in graph.operators if operator.index in needed]
-
-
 def cut_after(graph: Graph, tensors: Sequence[str], stages: Dict[str, str]) -> GraphCut:
     """Divide the graph so that the edge computes `tensors` and all they need.
 
@@ -196,7 +183,7 @@ def cut_after(graph: Graph, tensors: Sequence[str], stages: Dict[str, str]) -> G
         aliases=tuple(names[1:]),
         tensors=tuple(graph.tensors[name] for name in sent),
         edge=tuple(edge),
-        cloud=tuple(cloud_part(graph, sent)),
+        cloud=tuple(operators_for(graph, graph.outputs, sent)),
         edge_macs_share=macs_share,
         edge_params_share=params_share,
     )
@@ -235,8 +222,6 @@ def resolve_cut(graph: Graph, name: str, stages: Dict[str, str]) -> GraphCut:
 
 
 def _nearest(name: str, graph: Graph, stages: Dict[str, str]) -> str:
-    import difflib
-
     near = difflib.get_close_matches(name, [*stages, *graph.tensors], n=3)
     return f" did you mean {', '.join(near)}?" if near else ""
 

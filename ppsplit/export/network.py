@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Optional, Tuple
 
-from ppsplit.bundle import sha256_of
 from ppsplit.errors import ConfigError
 from ppsplit.export.freeze import FrozenModel, trace
+from ppsplit.files import sha256_of
 from ppsplit.image import Preprocess
 from ppsplit.models import decode_spec, model_family
 from ppsplit.models.checkpoint import read_checkpoint

@@ -12,19 +12,7 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.bundle import (
-    FULL,
-    HEAD,
-    MANIFEST,
-    TAIL,
-    Bundle,
-    Clip,
-    Cut,
-    Manifest,
-    ProgramFiles,
-    sha256_of,
-    write_manifest,
-)
+from ppsplit.bundle import FULL, HEAD, MANIFEST, TAIL, Bundle, Clip, Cut, Manifest, ProgramFiles, write_manifest
 from ppsplit.codec.clip import calibrate_clip
 from ppsplit.errors import ConfigError
 from ppsplit.export.certify import certify
@@ -33,6 +21,7 @@ from ppsplit.export.graph import Graph, GraphCut, Operator, resolve_cut
 from ppsplit.export.lite import convert_to_nb
 from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX
 from ppsplit.export.quantize import FAKE_QUANTIZED, quantize_weights
+from ppsplit.files import sha256_of
 from ppsplit.image import read_image, to_input
 from ppsplit.runtime import load_program, run_part
 

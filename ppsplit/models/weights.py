@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from ppsplit.bundle import sha256_of
 from ppsplit.errors import WeightsError
+from ppsplit.files import sha256_of
 from ppsplit.image import Preprocess
 from ppsplit.models import model_family
 from ppsplit.models.assign import assign_tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from abc import ABC, abstractmethod
 from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from ppsplit.errors import InferenceRuntimeError
 Tensors = Dict[str, np.ndarray]
 
 
-class Runtime:
+class Runtime(ABC):
     """A loaded program. Not for use by two threads at once.
 
     Attributes:
@@ -23,6 +24,7 @@ class Runtime:
     input_names: List[str]
     output_names: List[str]
 
+    @abstractmethod
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         """Compute all outputs from all inputs.
 
@@ -35,7 +37,6 @@ class Runtime:
         Raises:
             InferenceRuntimeError: an input is missing or does not fit.
         """
-        raise InferenceRuntimeError(f"{type(self).__name__} cannot run")
 
 
 class Passthrough(Runtime):

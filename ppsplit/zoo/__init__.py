@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, List, Tuple
 
-from ppsplit.bundle import sha256_of
 from ppsplit.errors import ConfigError, DownloadError
+from ppsplit.files import sha256_of
 from ppsplit.zoo.sources import HttpSource, PipSdistSource, Source
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, Union
 
-from ppsplit.bundle import sha256_of
 from ppsplit.errors import DownloadError
+from ppsplit.files import sha256_of
 
 CONNECT_SECONDS, READ_SECONDS, PIP_SECONDS = 10, 30, 900
 ATTEMPTS = 3

@@ -14,11 +14,11 @@ from ppsplit.errors import CutError
 from ppsplit.export.graph import (
     Graph,
     Operator,
-    cloud_part,
     cut_after,
     distinct_cuts,
     edge_part,
     live_tensors,
+    operators_for,
     resolve_cut,
     sent_tensors,
 )
@@ -197,5 +197,5 @@ def test_every_operator_belongs_to_a_listed_cut(graph: Graph) -> None:
 
 
 def test_an_incomplete_set_is_refused(skip_graph: Graph) -> None:
-    with pytest.raises(CutError, match="'image' is missing"):
-        cloud_part(skip_graph, ["b"])
+    with pytest.raises(CutError, match="'image' cannot be computed from"):
+        operators_for(skip_graph, skip_graph.outputs, ["b"])

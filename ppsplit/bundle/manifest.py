@@ -1,6 +1,6 @@
-"""The deployable: a folder with `manifest.json` and the files it names, each with its sha256.
+"""The manifest: what the two halves need to know, as values.
 
-The manifest says everything the two halves need. Nothing is guessed from a file's name or a tensor's shape.
+Nothing is guessed from a file's name or a tensor's shape; it all stands here.
 """
 
 from __future__ import annotations
@@ -8,9 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
 from typing import Any, Dict, Optional, Tuple
 
 from ppsplit.errors import BundleError
@@ -209,98 +207,3 @@ def _cut(values: Dict[str, Any]) -> Cut:
             "certificates": tuple(Certificate(**c) for c in values["certificates"]),
         }
     )
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A bundle on disk. Open it with `Bundle.open`."""
-
-    root: Path
-    manifest: Manifest
-
-    @classmethod
-    def open(cls, root: Path) -> "Bundle":
-        """Read and check the manifest; the files are checked when they are asked for.
-
-        Raises:
-            BundleError: no manifest there, or it is damaged, altered or of another version.
-        """
-        root = Path(root)
-        try:
-            values = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BundleError(
-                f"no bundle at {root} ({MANIFEST}: {error.strerror}); make one with `python tools/export_split.py`"
-            ) from error
-        except ValueError as error:
-            raise BundleError(f"{root / MANIFEST} is not JSON ({error}); export the bundle again") from error
-        manifest = Manifest.from_json(values)
-        if manifest.computed_fingerprint() != manifest.fingerprint:
-            raise BundleError(f"{root / MANIFEST} was altered after export (fingerprint differs); export it again")
-        return cls(root, manifest)
-
-    def cut(self, name: Optional[str] = None) -> Cut:
-        """The cut of that name; the first when none is given. Raises BundleError."""
-        for cut in self.manifest.cuts:
-            if name is None or cut.name == name:
-                return cut
-        names = ", ".join(c.name for c in self.manifest.cuts)
-        raise BundleError(f"the bundle has no cut {name!r}; it has: {names}")
-
-    def program(
-        self, cut: Cut, part: str, runtime: str, precision: Optional[str] = None, target: Optional[str] = None
-    ) -> ProgramFiles:
-        """The program for this part, runtime and precision (the bundle's default for the head, fp32 else).
-
-        Raises:
-            BundleError: the bundle does not hold it; the message lists what it does hold.
-        """
-        precision = precision or (self.manifest.precision if part == HEAD else "fp32")
-        programs = self.manifest.full if part == FULL else cut.programs
-        for program in programs:
-            if program.part != part:
-                continue
-            if program.runtime == "passthrough":
-                return program
-            if (program.runtime, program.precision) == (runtime, precision) and target in (None, program.target):
-                return program
-        held = ", ".join(f"{p.runtime}/{p.target}/{p.precision}" for p in programs if p.part == part) or "none"
-        wanted = "/".join(w for w in (runtime, target, precision) if w)
-        raise BundleError(f"the bundle has no {part} for {wanted} at cut {cut.name!r}; it has: {held}")
-
-    def path(self, relative: str) -> Path:
-        """A file of the bundle, after checking its sha256.
-
-        Raises:
-            BundleError: not listed in the manifest, missing, or its hash is wrong.
-        """
-        expected = self.manifest.files.get(relative)
-        parts = PurePosixPath(relative).parts
-        if expected is None or ".." in parts or PurePosixPath(relative).is_absolute():
-            raise BundleError(f"{relative!r} is not a file of the bundle {self.root}")
-        path = self.root.joinpath(*parts)
-        try:
-            actual = sha256_of(path)
-        except OSError as error:
-            raise BundleError(f"the bundle lacks {relative} ({error.strerror}); copy or export it again") from error
-        if actual != expected:
-            raise BundleError(f"{path} is damaged: sha256 {actual[:12]}…, expected {expected[:12]}…; copy it again")
-        return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes. Raises OSError."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_manifest(root: Path, manifest: Manifest) -> Manifest:
-    """Write `manifest.json` with its fingerprint, aside and renamed; returns it with the fingerprint."""
-    sealed = dataclasses.replace(manifest, fingerprint=manifest.computed_fingerprint())
-    partial = root / (MANIFEST + ".partial")
-    partial.write_text(json.dumps(sealed.to_json(), indent=1), encoding="utf-8")
-    os.replace(partial, root / MANIFEST)
-    return sealed
