@@ -14,10 +14,11 @@ from ppsplit.evaluate.split_table import measured, measured_row
 from ppsplit.export.network import find_weights, freeze_model
 from ppsplit.export.split import SplitPlan, export_bundle
 from ppsplit.files import write_json_atomically
+from ppsplit.runtime import native_target
 
 MODEL, CUT, PRECISION, ENCODING = "yolov3_tiny", "pool4", "int8", "uint8"
-MAIN_ROW = "nb/x86-int8"
 RIVALS = ("jpeg/q75", "edge-only")
+ROUNDS = ("--rounds", "5")  # the first is a cold one; times are medians over them
 Step = Callable[[str], None]
 
 
@@ -59,11 +60,11 @@ def _gathered(images: Sequence[Path], folder: Path) -> Path:
 
 
 def _draw(bundle: Bundle, folder: Path, output: Path) -> Dict[str, Any]:
-    options = ["--runtime", "lite", "--precision", PRECISION, "--encoding", ENCODING]
+    options = ["--runtime", "lite", "--precision", PRECISION, "--encoding", ENCODING, *ROUNDS]
     with running_server(bundle.root) as url:
         return run_edge(bundle.root, folder, [*options, "--server", url], pictures=output)
 
 
 def _rows(bundle: Bundle, folder: Path, step: Step) -> List[Dict[str, Any]]:
-    reports = measured(bundle, folder, (MAIN_ROW, *RIVALS), 1, (), lambda name, number, total: step(f"  {name}"))
+    reports = measured(bundle, folder, (f"nb/{native_target()}-{PRECISION}", *RIVALS), 1, ROUNDS, lambda name, number, total: step(f"  {name}"))
     return [measured_row(row, report) for row, report in reports]
