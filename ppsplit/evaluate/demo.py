@@ -66,5 +66,12 @@ def _draw(bundle: Bundle, folder: Path, output: Path) -> Dict[str, Any]:
 
 
 def _rows(bundle: Bundle, folder: Path, step: Step) -> List[Dict[str, Any]]:
-    reports = measured(bundle, folder, (f"nb/{native_target()}-{PRECISION}", *RIVALS), 1, ROUNDS, lambda name, number, total: step(f"  {name}"))
+    reports = measured(
+        bundle,
+        folder,
+        (f"nb/{native_target()}-{PRECISION}", *RIVALS),
+        1,
+        ROUNDS,
+        lambda name, number, total: step(f"  {name}"),
+    )
     return [measured_row(row, report) for row, report in reports]
