@@ -16,6 +16,7 @@ PPSplitError
 ├── InferenceRuntimeError     an inference runtime is missing or refused its input
 ├── CodecError                bytes and tensors do not fit together
 ├── WireError                 bytes are not a message of this protocol
+│   └── OptionsError          a wish for decoding is out of range; a ConfigError too, where a user has it
 └── LinkError                 the other half could not be reached in time
     └── ServerRejectedError   it was reached, and said no
 
@@ -88,6 +89,10 @@ class CodecError(PPSplitError):
 
 class WireError(PPSplitError):
     """Bytes are not a message of this protocol."""
+
+
+class OptionsError(ConfigError, WireError):
+    """A wish for decoding is unknown or out of range, whether a frame or a user has it."""
 
 
 class LinkError(PPSplitError):

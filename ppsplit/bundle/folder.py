@@ -34,7 +34,7 @@ class Bundle:
             raise BundleError(
                 f"no bundle at {root} ({MANIFEST}: {error.strerror}); make one with `python tools/export_split.py`"
             ) from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(f"{root / MANIFEST} is not JSON ({error}); export the bundle again") from error
         manifest = Manifest.from_json(values)
         if manifest.computed_fingerprint() != manifest.fingerprint:

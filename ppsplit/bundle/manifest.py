@@ -11,6 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
+import numpy as np
+
 from ppsplit.errors import BundleError
 from ppsplit.image import Preprocess
 
@@ -43,6 +45,12 @@ class TensorSpec:
             count *= max(size, 1)
         return count
 
+    def bytes_per_image(self, float_bits: int = 32) -> int:
+        """Its size before compression, floats in `float_bits` bits; anything else goes as it is."""
+        if self.dtype == "float32":
+            return (self.elements_per_image * float_bits + 7) // 8
+        return self.elements_per_image * np.dtype(self.dtype).itemsize
+
 
 @dataclass(frozen=True)
 class ProgramFiles:
@@ -54,6 +62,7 @@ class ProgramFiles:
         target: "any", or what the file was compiled for: "x86", "arm".
         precision: of the weights: "fp32", "int8", "int16".
         files: role ("model", "params", "nb") to path inside the bundle.
+        outputs: what the program returns, in its order. Optimisation may rename them; this order stays.
     """
 
     part: str
@@ -61,6 +70,7 @@ class ProgramFiles:
     target: str = "any"
     precision: str = "fp32"
     files: Dict[str, str] = field(default_factory=dict)
+    outputs: Tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,12 @@ class Certificate:
     """What export measured when it ran cloud(edge(x)) against full(x).
 
     Attributes:
-        images: how many real images were used.
+        images: how many real images were used, each alone and two of them as a batch where the batch is open.
         max_abs_error: largest |split - full| over all outputs.
         max_relative_error: the same divided by the largest |full| of that output.
         tolerance: the relative error that was allowed; null where the error is only reported.
         runtime, target, precision: the head's.
+        tail_runtime: the tail's; a Paddle Lite tail is for the head's target, too.
     """
 
     runtime: str
@@ -90,6 +101,7 @@ class Certificate:
     max_abs_error: float
     max_relative_error: float
     tolerance: Optional[float]
+    tail_runtime: str = "paddle"
 
 
 @dataclass(frozen=True)
@@ -185,7 +197,7 @@ class Manifest:
             body["decode"] = DecodeSpec(**body["decode"])
             body["class_names"] = tuple(body["class_names"])
             body["cuts"] = tuple(_cut(c) for c in body["cuts"])
-            body["full"] = tuple(ProgramFiles(**p) for p in body["full"])
+            body["full"] = tuple(_program(p) for p in body["full"])
             return cls(**body)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"{MANIFEST} is damaged ({error!r}); export the bundle again") from error
@@ -195,12 +207,16 @@ def _tensor(values: Dict[str, Any]) -> TensorSpec:
     return TensorSpec(str(values["name"]), tuple(int(s) for s in values["shape"]), str(values["dtype"]))
 
 
+def _program(values: Dict[str, Any]) -> ProgramFiles:
+    return ProgramFiles(**{**values, "outputs": tuple(values["outputs"])})
+
+
 def _cut(values: Dict[str, Any]) -> Cut:
     return Cut(
         **{
             **values,
             "tensors": tuple(_tensor(t) for t in values["tensors"]),
-            "programs": tuple(ProgramFiles(**p) for p in values["programs"]),
+            "programs": tuple(_program(p) for p in values["programs"]),
             "clips": {
                 bits: {name: Clip(**clip) for name, clip in ranges.items()} for bits, ranges in values["clips"].items()
             },

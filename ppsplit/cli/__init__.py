@@ -1,8 +1,8 @@
 """The command line: `ppsplit VERB`, one function a verb, imported when it is asked for.
 
 A verb's function has typed parameters and a docstring, from which `options` makes its command line, and returns
-nothing or an exit code. `client`
-runs on boards that have only the edge's packages, so it brings a command line of its own.
+nothing or an exit code. `client` runs on boards that have only the edge's packages, so it brings a command line of
+its own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Callable, List, Optional, Sequence
 
 from ppsplit import __version__
-from ppsplit.cli.nearest import nearest
 from ppsplit.errors import ConfigError, PPSplitError
+from ppsplit.nearest import nearest
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         The exit code: 0, 1 after an error told in one line, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--debug"]:  # it may stand anywhere; the verb comes first
+        words = [*words[1:2], "--debug", *words[2:]]
     return guarded(lambda: _run(words), debug="--debug" in words)
 
 
@@ -96,7 +98,7 @@ def overview() -> str:
 
 
 def _run(words: List[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in ("-h", "--help", "help", "--debug"):
         print(overview())
         return 0
     if words[0] == "--version":

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Literal, Optional, Tuple
 
 from ppsplit.cli.options import Names
 from ppsplit.cli.tables import print_table
 from ppsplit.data.sample_photos import sample_photos
 from ppsplit.errors import ConfigError
-from ppsplit.export.freeze import FrozenModel
+from ppsplit.export.freeze import RAW, FrozenModel
 from ppsplit.export.graph import GraphCut, distinct_cuts
 from ppsplit.export.lite import TARGETS
 from ppsplit.export.network import find_weights, freeze_model
@@ -22,6 +23,9 @@ from ppsplit.models import MODELS
 def export_split(
     model: str = "yolov3_tiny",
     program: Optional[Path] = None,
+    resize: Literal["letterbox", "stretch"] = "stretch",
+    mean: Tuple[float, float, float] = (0.0, 0.0, 0.0),
+    std: Tuple[float, float, float] = (1.0, 1.0, 1.0),
     weights: Optional[Path] = None,
     cfg: Optional[Path] = None,
     input_hw: Optional[Tuple[int, int]] = None,
@@ -43,6 +47,9 @@ def export_split(
     Args:
         model: The network, yolov3_tiny or yolov3_darknet53.
         program: Cut this frozen Paddle program instead: a folder of `ppsplit export`, or a .pdmodel file.
+        resize: How photos become the input of a .pdmodel from elsewhere.
+        mean: Likewise, subtracted from R, G, B in 0..1.
+        std: Likewise, divided by.
         weights: Weight file; by default the zoo's for this network, fetched if need be.
         cfg: Darknet's description of the network, to be checked against ours.
         input_hw: Input height and width in pixels; by default the network's own.
@@ -62,6 +69,8 @@ def export_split(
     _check_choices("quant", quant, WEIGHT_BITS)
     _check_choices("nb", nb, TARGETS)
     frozen = _frozen(model, program, weights, cfg, input_hw, prune)
+    if frozen.decode.family == RAW:
+        frozen = replace(frozen, preprocess=replace(frozen.preprocess, resize=resize, mean=mean, std=std))
     if list_cuts:
         print_table(cut_rows(frozen), title=f"cuts of {frozen.name}", json_path=json)
         return
@@ -69,9 +78,9 @@ def export_split(
     if not cuts:
         raise ConfigError("a program from elsewhere has no default cut; choose one with --cut (see --list-cuts)")
     plan = SplitPlan(
-        cuts=tuple(cuts),
-        quant=tuple(quant),
-        nb_targets=tuple(nb),
+        cuts=tuple(dict.fromkeys(cuts)),
+        quant=tuple(dict.fromkeys(quant)),
+        nb_targets=tuple(dict.fromkeys(nb)),
         with_tail=with_tail,
         calibration_images=_images(calibration_images, calibration_count),
         certify_images=_images(certify_images, certify_count),
@@ -88,12 +97,12 @@ def cut_rows(frozen: FrozenModel) -> List[Dict[str, Any]]:
 
 
 def _cut_row(cut: GraphCut) -> Dict[str, Any]:
-    elements = sum(spec.elements_per_image for spec in cut.tensors)
+    known = all(size > 0 for spec in cut.tensors for size in spec.shape[1:])  # export measures the others
     return {
         "name": cut.name,
         "tensors": " + ".join("x".join(str(size) for size in spec.shape[1:]) for spec in cut.tensors),
-        "fp32_bytes": elements * 4,
-        "int8_bytes": elements,
+        "fp32_bytes": sum(spec.bytes_per_image() for spec in cut.tensors) if known else None,
+        "int8_bytes": sum(spec.bytes_per_image(8) for spec in cut.tensors) if known else None,
         "edge_macs_share": round(cut.edge_macs_share, 4),
         "edge_params_share": round(cut.edge_params_share, 4),
     }

@@ -13,6 +13,7 @@ from ppsplit.evaluate.whole import unsplit_bundle, whole_client
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.network import find_weights, freeze_model
 from ppsplit.image import list_images
+from ppsplit.runtime.threads import check_threads
 from ppsplit.wire import Options
 
 
@@ -49,9 +50,10 @@ def infer(
     images = list_images(input)
     options = Options(score_threshold=score_threshold, max_detections=max_detections)
     report_path = json or output / "detections.json"
+    job = Job(images, output, report_path, draw, rounds=rounds)
+    check_threads(threads)
     with _opened(bundle, program, model, weights) as opened:
         settings = {"bundle": opened.manifest.name, "cut": None, "encoding": None, "runtime": "paddle", "server": None}
-        job = Job(images, output, report_path, draw, rounds=rounds)
         report = run_job(whole_client(opened, options, threads), job, settings)
     print("\n".join([*image_lines(report), *summary_lines(report["summary"]), "", f"report: {report_path}"]))
 

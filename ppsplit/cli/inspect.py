@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from ppsplit.bundle import FORMAT_VERSION, Bundle, Cut, Manifest, ProgramFiles
+from ppsplit.bundle import FORMAT_VERSION, TAIL, Bundle, Cut, Manifest, ProgramFiles
 from ppsplit.cli.tables import print_table
+from ppsplit.runtime import runs_here
 
 BITS = {"fp32": 32, "fp16": 16, "uint8": 8, "uint4": 4}
 
@@ -50,11 +50,10 @@ def overview_rows(manifest: Manifest) -> List[Dict[str, Any]]:
 
 def cut_row(cut: Cut) -> Dict[str, Any]:
     """A cut: what crosses, how many bytes that is in each encoding before compression, the edge's share."""
-    elements = [tensor.elements_per_image for tensor in cut.tensors]
     return {
         "name": cut.name,
         "tensors": " + ".join(f"{tensor.name} {_shape(tensor.shape)}" for tensor in cut.tensors),
-        **{f"{name}_bytes": sum(math.ceil(count * bits / 8) for count in elements) for name, bits in BITS.items()},
+        **{f"{name}_bytes": sum(t.bytes_per_image(bits) for t in cut.tensors) for name, bits in BITS.items()},
         "edge_macs_share": round(cut.edge_macs_share, 4),
         "edge_params_share": round(cut.edge_params_share, 4),
     }
@@ -63,8 +62,8 @@ def cut_row(cut: Cut) -> Dict[str, Any]:
 def program_rows(bundle: Bundle) -> List[Dict[str, Any]]:
     """The programs of all cuts and of the whole network, with their size on disk."""
     manifest = bundle.manifest
-    rows = [_program_row(bundle, cut.name, program) for cut in manifest.cuts for program in cut.programs]
-    return rows + [_program_row(bundle, "", program) for program in manifest.full]
+    rows = [_program_row(bundle, cut, program) for cut in manifest.cuts for program in cut.programs]
+    return rows + [_program_row(bundle, None, program) for program in manifest.full]
 
 
 def certificate_rows(manifest: Manifest) -> List[Dict[str, Any]]:
@@ -72,17 +71,28 @@ def certificate_rows(manifest: Manifest) -> List[Dict[str, Any]]:
     return [{"cut": cut.name, **vars(certificate)} for cut in manifest.cuts for certificate in cut.certificates]
 
 
-def _program_row(bundle: Bundle, cut: str, program: ProgramFiles) -> Dict[str, Any]:
+def _program_row(bundle: Bundle, cut: Optional[Cut], program: ProgramFiles) -> Dict[str, Any]:
     paths = [bundle.root / name for name in program.files.values()]
     return {
-        "cut": cut,
+        "cut": cut.name if cut else "",
         "part": program.part,
         "runtime": program.runtime,
         "target": program.target,
         "precision": program.precision,
+        "certified": _is_certified(cut, program),
         "disk_bytes": sum(path.stat().st_size for path in paths if path.is_file()),
         "files": ", ".join(program.files.values()) + ("" if all(path.is_file() for path in paths) else " (missing)"),
     }
+
+
+def _is_certified(cut: Optional[Cut], program: ProgramFiles) -> Optional[bool]:
+    """Whether export ran this half against the whole; it cannot where the half is for another CPU."""
+    if cut is None:
+        return None
+    if program.part == TAIL:
+        return any(made.tail_runtime == program.runtime for made in cut.certificates) and runs_here(program)
+    asked = (program.runtime, program.target, program.precision)
+    return any((made.runtime, made.target, made.precision) == asked for made in cut.certificates)
 
 
 def _shape(sizes: Sequence[int]) -> str:

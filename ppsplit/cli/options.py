@@ -18,8 +18,8 @@ from typing import Any, Callable, Dict, List, Sequence
 import docstring_parser
 from jsonargparse import ArgumentParser
 
-from ppsplit.cli.nearest import nearest
 from ppsplit.errors import ConfigError
+from ppsplit.nearest import nearest
 
 Names = List[str]
 """Several names: `A,B` on the command line, a list in a config."""
@@ -83,7 +83,8 @@ def _parser(
                 described["nargs"] = "?"
             parser.add_argument(name, **described)
         else:
-            parser.add_argument(_option(name), required="default" not in described, **described)
+            action = parser.add_argument(_option(name), required="default" not in described, **described)
+            action.option_strings = [_option(name)]  # without the library's `--cut+`, which `_tokens` refuses
     return parser
 
 
@@ -104,7 +105,7 @@ def _tokens(argv: Sequence[str], signature: inspect.Signature, hints: Dict[str, 
         if option == _option(_PRINT_CONFIG):
             others.append(token)
         elif option == _option(_CONFIG):
-            configs += [option, value if has_value else _next(waiting, option)]
+            configs += [option, _checked_config(value if has_value else _next(waiting, option))]
         elif option in options:
             hint = hints[options[option]]
             is_switch = hint is bool and not has_value and (not waiting or waiting[0] not in ("true", "false"))
@@ -113,6 +114,19 @@ def _tokens(argv: Sequence[str], signature: inspect.Signature, hints: Dict[str, 
         else:
             raise ConfigError(f"there is no option {written}{nearest(option, [*options, _option(_CONFIG)])}")
     return configs + others
+
+
+def _checked_config(path: str) -> str:
+    """`path`, unless it is a file that holds no text or no keys, of which the library makes no clear line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return path  # the library says why
+    except ValueError as error:
+        raise ConfigError(f"the config {path} is not text in UTF-8 ({error}); give a YAML file") from error
+    if not any(line.strip() and not line.lstrip().startswith("#") for line in text.splitlines()):
+        raise ConfigError(f"the config {path} is empty; write `key: value` lines, or leave --config out")
+    return path
 
 
 def _next(waiting: List[str], option: str) -> str:

@@ -19,7 +19,8 @@ def serve(
 
     Args:
         bundle: The bundle, the same as the edge's.
-        host: Address to listen on, 0.0.0.0 for all. Who can reach it can use it, there is no authentication.
+        host: Address to listen on, 0.0.0.0 for all. Who can reach it can use it, there is no authentication; put a
+            proxy in front on a public network.
         port: TCP port; 0 takes a free one. The URL is printed.
         threads: Threads of the network's runtime.
         max_batch: The most images that one message may hold.

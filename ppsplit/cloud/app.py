@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 from ppsplit.cloud.answer import to_frame, to_json
 from ppsplit.cloud.engine import Engine, Result
 from ppsplit.cloud.refusal import RefusedError
-from ppsplit.errors import CodecError, ImageError, WireError
+from ppsplit.errors import CodecError, ImageError, OptionsError, WireError
 from ppsplit.wire import FEATURES_TYPE, TENSORS_TYPE, FeatureMessage, Options, unpack
 
 JPEG_TYPE, JSON_TYPE = "image/jpeg", "application/json"
@@ -81,10 +81,10 @@ def _meaning(error: Exception, engine: Engine) -> Tuple[int, str, str]:
     """Status, code and message of what was raised while a request was served."""
     if isinstance(error, RefusedError):
         return error.status, error.code, str(error)
+    if isinstance(error, (CodecError, OptionsError)):
+        return 422, "bad_features", str(error)
     if isinstance(error, WireError):
         return 400, "bad_frame", str(error)
-    if isinstance(error, CodecError):
-        return 422, "bad_features", str(error)
     if isinstance(error, ImageError):
         return 422, "bad_image", str(error)
     if isinstance(error, HTTPException) and error.code is not None and error.code < 500:

@@ -20,6 +20,7 @@ from ppsplit.detections import Detections
 from ppsplit.errors import BundleError, InferenceRuntimeError
 from ppsplit.image import decode_image, normalise
 from ppsplit.runtime import Runtime, Tensors, load_program, run_part
+from ppsplit.runtime.threads import check_threads
 from ppsplit.wire import FeatureMessage, Options
 
 RAW = "raw"
@@ -63,9 +64,13 @@ class Engine:
         bundle: what to serve.
         threads: of each program's runtime.
         max_batch: the largest batch a message may carry.
+
+    Raises:
+        ConfigError: threads below 1.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1, max_batch: int = MAX_BATCH) -> None:
+        check_threads(threads)
         self.bundle, self.threads, self.max_batch = bundle, threads, max_batch
         manifest = bundle.manifest
         self._decoder: Optional[Decoder] = None
@@ -98,9 +103,9 @@ class Engine:
         """Features to detections (or raw outputs).
 
         Raises:
-            RefusedError: another bundle, no such cut, or features that are not finite.
+            RefusedError: another bundle, no such cut, features that are not finite, or that overflow the network.
             CodecError: the tensors do not fit the cut.
-            InferenceRuntimeError: the program failed, or its outputs are not finite.
+            InferenceRuntimeError: the program failed.
         """
         manifest = self.bundle.manifest
         if message.bundle != manifest.fingerprint:
@@ -152,7 +157,7 @@ class Engine:
     def _finish(self, result: Result, part: str, cut: Cut, feeds: Tensors, options: Options) -> Result:
         with result.timed("tail"):
             outputs = self._run(part, cut, feeds)
-        _check_finite(feeds, outputs)
+        _check_finite(part, feeds, outputs)
         with result.timed("decode"):
             if self._decoder is None:
                 result.outputs = outputs
@@ -174,7 +179,7 @@ def _bytes_per_image(spec: TensorSpec) -> int:
     return spec.elements_per_image * np.dtype(spec.dtype).itemsize + 1
 
 
-def _check_finite(feeds: Tensors, outputs: Tensors) -> None:
+def _check_finite(part: str, feeds: Tensors, outputs: Tensors) -> None:
     """A NaN passes every threshold test by failing it, so it must not get as far as the decoder."""
     if _all_finite(outputs):
         return
@@ -182,7 +187,9 @@ def _check_finite(feeds: Tensors, outputs: Tensors) -> None:
         raise RefusedError(
             422, "bad_features", "the features hold NaN or infinities and so would the result; check the head"
         )
-    raise InferenceRuntimeError("the network's outputs are not finite for finite features; export the bundle again")
+    if part == TAIL:
+        raise RefusedError(422, "bad_features", "the features overflow the network; check the head that made them")
+    raise InferenceRuntimeError("the network's outputs are not finite for a picture; export the bundle again")
 
 
 def _all_finite(tensors: Tensors) -> bool:

@@ -24,7 +24,10 @@ from ppsplit.errors import ConfigError, InferenceRuntimeError, PPSplitError
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8866
 # They parse and wait for the one network; the network's own threads are Engine's.
 HTTP_THREADS = 8
-IDLE_TIMEOUT_S = 60
+# A request that comes half holds its connection: many may, none for long, and all fit the 1024 files of a process.
+MAX_CONNECTIONS = 900
+IDLE_TIMEOUT_S = 20
+CLEANUP_INTERVAL_S = 5
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ def serve(
     max_batch: int = MAX_BATCH,
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT; prints the URL as soon as it listens. To be called in the main thread.
+
+    There is no authentication and no defence against a flood: put a proxy in front on a public network.
 
     Args:
         port: 0 for any free one.
@@ -74,7 +79,10 @@ def make_server(engine: Engine, listener: socket.socket) -> Any:
         ident=None,
         max_request_body_size=limit + 1,  # waitress refuses at this size, not above it
         inbuf_overflow=limit + 1,  # bodies stay in memory: none is larger than a message of this bundle
+        connection_limit=MAX_CONNECTIONS,
         channel_timeout=IDLE_TIMEOUT_S,
+        cleanup_interval=CLEANUP_INTERVAL_S,
+        asyncore_use_poll=True,  # select takes no more than 1024 files
         clear_untrusted_proxy_headers=True,
     )
     server.channel_class = _Channel

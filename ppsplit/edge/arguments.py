@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ppsplit.codec import ENCODINGS, MAX_BATCH
+from ppsplit.codec import ENCODINGS
 from ppsplit.edge.head import DEFAULT_RUNTIME, RUNTIMES
 from ppsplit.errors import ConfigError
 
@@ -26,22 +26,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Raise ConfigError for values that argparse cannot judge."""
-    for name in ("batch_size", "rounds", "threads", "max_detections"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} is {value}; expected at least 1")
-    if arguments.batch_size > MAX_BATCH:
-        raise ConfigError(f"--batch-size is {arguments.batch_size}; one message holds at most {MAX_BATCH} pictures")
-    if arguments.score_threshold is not None and not 0 <= arguments.score_threshold <= 1:
-        raise ConfigError(f"--score-threshold is {arguments.score_threshold}; expected 0 to 1")
+    """Raise ConfigError for values that neither argparse nor a Job, Options or Head judges."""
     if arguments.jpeg is not None and not 1 <= arguments.jpeg <= 100:
         raise ConfigError(f"--jpeg is {arguments.jpeg}; expected a quality from 1 to 100")
     if not 0 < arguments.timeout < 1e6 or arguments.retries < 0:
         raise ConfigError("--timeout must be above 0 seconds and --retries at least 0")
-    source = arguments.input if arguments.input.is_dir() else arguments.input.parent
-    if not arguments.no_draw and source.resolve() == arguments.output.resolve():
-        raise ConfigError(f"--output {arguments.output} is where the input lies; drawn pictures would replace it")
 
 
 def _add_main(parser: argparse.ArgumentParser) -> None:

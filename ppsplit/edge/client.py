@@ -176,7 +176,7 @@ def _understand(reply: Reply, manifest: Manifest, count: int, times: StageTimes)
         stages = {stage: float(server_ms[stage]) for stage in SERVER_STAGES if stage in server_ms}
         _check_finite(found, stages)
         batch = len(found.detections) if found.detections is not None else count
-    except (WireError, CodecError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (WireError, CodecError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise LinkError(f"the server's answer cannot be read ({error!r:.200}); is it a ppsplit server?") from error
     if fingerprint != manifest.fingerprint or batch != count:
         raise LinkError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppsplit.bundle import HEAD, Bundle, Cut
 from ppsplit.runtime import Runtime, Tensors, load_program, native_target, run_part
+from ppsplit.runtime.threads import check_threads
 
 DEFAULT_RUNTIME = "lite"
 RUNTIMES = ("lite", "paddle")
@@ -30,8 +31,10 @@ def load_part(
 
     Raises:
         BundleError: the bundle does not hold it; the message lists what it does hold.
+        ConfigError: threads below 1.
         InferenceRuntimeError: the runtime is not installed.
     """
+    check_threads(threads)
     wanted = (target or native_target()) if runtime == "lite" else None
     return load_program(bundle, bundle.program(cut, part, runtime, precision, wanted), threads)
 

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Optional
 import urllib3
 from urllib3.exceptions import HTTPError, LocationParseError
 
+from ppsplit.edge.deadline import pool_manager
 from ppsplit.errors import ConfigError, LinkError, ServerRejectedError
 
 RETRIED_STATUS = (502, 503, 504)
@@ -42,7 +43,7 @@ class Link:
 
     Args:
         server_url: such as http://127.0.0.1:8866.
-        timeout_s: for the server to answer once it is connected.
+        timeout_s: for the whole answer, from when the request is sent.
         connect_timeout_s: for the connection to come about.
         retries: how often a request is sent again when no connection came about, it broke, or the server said
             502, 503 or 504. Inference changes nothing, so sending it twice does no harm.
@@ -70,7 +71,7 @@ class Link:
         self.server_url = server_url.rstrip("/")
         self.timeout_s, self.connect_timeout_s = timeout_s, connect_timeout_s
         self.retries, self.backoff_s, self._sleep = retries, backoff_s, sleep
-        self._pool = urllib3.PoolManager(maxsize=1, retries=False)
+        self._pool = pool_manager(1)
 
     def post(self, path: str, body: bytes, content_type: str, query: Optional[Dict[str, Any]] = None) -> Reply:
         """Send `body` and return the answer.
@@ -141,13 +142,13 @@ class Link:
         try:
             said = json.loads(content)["error"]
             code, message = str(said["code"]), str(said["message"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass  # not our server, or something between: its own words have to do
         if wait_s > MAX_RETRY_AFTER_S:
             message += f" (it asks to wait {wait_s:g} s, longer than the {MAX_RETRY_AFTER_S:g} s allowed)"
-        words = " ".join(message.split())
-        reason = f"{status} {code}".strip()
-        return ServerRejectedError(f"the server at {self.server_url} said no ({reason}): {words}", status, code)
+        reason = _one_line(f"{status} {code}")
+        text = f"the server at {self.server_url} said no ({reason}): {_one_line(message)}"
+        return ServerRejectedError(text, status, code)
 
 
 def _read(response: urllib3.BaseHTTPResponse, server_url: str) -> bytes:
@@ -183,4 +184,10 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     words = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(words.split()) or type(error).__name__
+    return _one_line(words) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    """On one line, and what a terminal would obey rather than show as escapes: the text is the server's."""
+    words = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Sequence
 
 from ppsplit.bundle import Bundle
 from ppsplit.data.sample_photos import sample_photos
+from ppsplit.edge.job import check_output
 from ppsplit.evaluate.processes import run_edge, running_server
 from ppsplit.evaluate.split_table import measured, measured_row
 from ppsplit.export.network import find_weights, freeze_model
@@ -34,8 +35,10 @@ def run_demo(images: Sequence[Path], output: Path, bundle: Path, step: Step) -> 
         the report: client, images (detections, bytes, times of each), rows (the split and its two rivals).
 
     Raises:
+        ConfigError: the drawn pictures would replace `images`.
         PPSplitError: a step failed.
     """
+    check_output(images, output)
     step(f"weights of {MODEL}")
     weights = find_weights(MODEL, None)
     step(f"exporting {bundle}: cut {CUT}, {PRECISION} client for Paddle Lite")

@@ -103,6 +103,12 @@ def _check_classes(bundle: Bundle, coco_set: CocoSet) -> None:
             f"the model knows {len(names)} classes, {coco_set.annotations} has {len(coco_set.category_names)} "
             "categories; evaluate it on the set it was trained for"
         )
+    for number, (name, category) in enumerate(zip(names, coco_set.category_names)):
+        if name != category:  # class i is counted as category i
+            raise DataError(
+                f"the model's class {number} is {name!r}, in {coco_set.annotations} it is {category!r}; "
+                "the set's categories must be the model's classes, by ascending id in their order"
+            )
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,21 +15,54 @@ TOLERANCES: Dict[str, Optional[float]] = {"fp32": 1e-4, "int16": 1e-3, "int8": N
 
 
 def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Certificate]:
-    """Run every head that this machine can run, then the tail, against the whole network.
+    """Run every head with every tail that this machine can run, against the whole network.
 
     Args:
-        images: network inputs, float32 [1, 3, H, W] each.
+        images: network inputs, float32 [1, 3, H, W] each. They go one by one, and two as a batch where it is open.
 
     Raises:
         CertificationError: an output is not finite, of another shape, or off by more than the tolerance.
     """
     if not images:
         raise CertificationError("certification needs at least one image; give --certify-images")
+    batches = list(images)
+    if bundle.manifest.input.shape[0] == -1:
+        batches.append(np.concatenate([images[0], images[-1]]))
     full = load_program(bundle, bundle.program(cut, FULL, "paddle"))
-    expected = [run_whole(bundle, full, image) for image in images]
-    tail = load_program(bundle, bundle.program(cut, TAIL, "paddle"))
-    heads = [program for program in cut.programs if program.part == HEAD and runs_here(program)]
-    return [_certify_head(bundle, cut, program, tail, images, expected) for program in heads]
+    expected = [run_whole(bundle, full, batch) for batch in batches]
+    certificates = []
+    for tail_program in _runnable(cut, TAIL):
+        tail = load_program(bundle, tail_program)
+        for head_program in _runnable(cut, HEAD):
+            head = load_program(bundle, head_program)
+            where = f"cut {cut.name!r}, head {_called(head_program)}, tail {_called(tail_program)}"
+            errors = [
+                compare(run_split(bundle, cut, head, tail, batch), whole, where)
+                for batch, whole in zip(batches, expected)
+            ]
+            certificates.append(_certificate(head_program, tail_program.runtime, len(images), errors, where))
+    return certificates
+
+
+def _runnable(cut: Cut, part: str) -> List[ProgramFiles]:
+    return [program for program in cut.programs if program.part == part and runs_here(program)]
+
+
+def _called(program: ProgramFiles) -> str:
+    return f"{program.runtime}/{program.target}/{program.precision}"
+
+
+def _certificate(
+    head: ProgramFiles, tail_runtime: str, images: int, errors: Sequence[Tuple[float, float]], where: str
+) -> Certificate:
+    absolute, relative = (max(pair[i] for pair in errors) for i in (0, 1))
+    tolerance = TOLERANCES[head.precision]
+    if tolerance is not None and not relative <= tolerance:
+        raise CertificationError(
+            f"{where}: the halves differ from the whole by {relative:.2e} relative, {tolerance:.0e} is allowed; "
+            "choose another cut or runtime"
+        )
+    return Certificate(head.runtime, head.target, head.precision, images, absolute, relative, tolerance, tail_runtime)
 
 
 def run_whole(bundle: Bundle, full: Runtime, image: np.ndarray) -> Tensors:
@@ -44,30 +77,7 @@ def run_split(bundle: Bundle, cut: Cut, head: Runtime, tail: Runtime, image: np.
     return run_part(tail, features, [spec.name for spec in bundle.manifest.outputs])
 
 
-def _certify_head(
-    bundle: Bundle,
-    cut: Cut,
-    program: ProgramFiles,
-    tail: Runtime,
-    images: Sequence[np.ndarray],
-    expected: Sequence[Tensors],
-) -> Certificate:
-    head = load_program(bundle, program)
-    where = f"cut {cut.name!r}, head {program.runtime}/{program.target}/{program.precision}"
-    errors = [
-        compare(run_split(bundle, cut, head, tail, image), whole, where) for image, whole in zip(images, expected)
-    ]
-    absolute, relative = (max(pair[i] for pair in errors) for i in (0, 1))
-    tolerance = TOLERANCES[program.precision]
-    if tolerance is not None and not relative <= tolerance:
-        raise CertificationError(
-            f"{where}: the halves differ from the whole by {relative:.2e} relative, {tolerance:.0e} is allowed; "
-            "choose another cut or runtime"
-        )
-    return Certificate(program.runtime, program.target, program.precision, len(images), absolute, relative, tolerance)
-
-
-def compare(actual: Tensors, expected: Tensors, where: str) -> List[float]:
+def compare(actual: Tensors, expected: Tensors, where: str) -> Tuple[float, float]:
     """Largest absolute and largest relative difference over all outputs.
 
     Relative means: over the largest magnitude of the expected output, so that a zero cannot blow it up.
@@ -86,4 +96,4 @@ def compare(actual: Tensors, expected: Tensors, where: str) -> List[float]:
         difference = float(np.abs(split.astype(np.float64) - whole).max(initial=0))
         absolute = max(absolute, difference)
         relative = max(relative, difference / max(float(np.abs(whole).max(initial=0)), 1e-12))
-    return [absolute, relative]
+    return absolute, relative

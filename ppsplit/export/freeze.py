@@ -18,6 +18,7 @@ from ppsplit.paddle_first import paddle
 
 DESCRIPTION = "frozen.json"
 INPUT_NAME = "image"
+RAW = "raw"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class FrozenModel:
         prefix = path / "model" if path.is_dir() else path.with_name(path.name.replace(MODEL_SUFFIX, ""))
         program = FrozenProgram.load(prefix)
         name = path.name.replace(MODEL_SUFFIX, "")
-        return cls(name, program, Preprocess(_image_size(program), resize="stretch"), DecodeSpec("raw"))
+        return cls(name, program, Preprocess(_image_size(program), resize="stretch"), DecodeSpec(RAW))
 
     @classmethod
     def _load_described(cls, directory: Path) -> "FrozenModel":

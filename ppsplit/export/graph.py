@@ -6,15 +6,39 @@ the cloud still needs, less what the cloud can work out from the rest. Nothing h
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Collection, Dict, FrozenSet, Iterable, List, Sequence, Set, Tuple
 
 from ppsplit.bundle import TensorSpec
 from ppsplit.errors import CutError
+from ppsplit.nearest import nearest
 
-# An operator of these kinds gives another result each time, so nobody may compute it again.
-NOT_REPEATABLE = frozenset({"bernoulli", "dropout", "gaussian_random", "multinomial", "randint", "uniform_random"})
+# What the cloud may compute a second time: cheap, and the same each time. Any other kind is not, known or unknown.
+CHEAP_KINDS = frozenset(
+    (
+        *("abs", "clip", "elu", "exp", "gelu", "hard_sigmoid", "hard_swish", "leaky_relu", "log", "mish", "pow"),
+        *(
+            "prelu",
+            "relu",
+            "relu6",
+            "scale",
+            "sigmoid",
+            "silu",
+            "softmax",
+            "softplus",
+            "sqrt",
+            "square",
+            "swish",
+            "tanh",
+        ),
+        *("elementwise_add", "elementwise_div", "elementwise_max", "elementwise_min", "elementwise_mul"),
+        *("elementwise_pow", "elementwise_sub", "batch_norm", "group_norm", "instance_norm", "layer_norm"),
+        *("assign", "cast", "concat", "expand_v2", "flatten_contiguous_range", "pad2d", "pad3d", "pixel_shuffle"),
+        *("reshape2", "shape", "shuffle_channel", "slice", "split", "squeeze2", "stack", "strided_slice", "tile"),
+        *("transpose2", "unsqueeze2", "unstack", "bilinear_interp_v2", "nearest_interp_v2", "pool2d"),
+        *("reduce_max", "reduce_mean", "reduce_sum"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +63,7 @@ class Operator:
     @property
     def is_cheap(self) -> bool:
         """Whether the cloud may compute it a second time at no cost that matters."""
-        return self.macs == 0 and self.kind not in NOT_REPEATABLE
+        return self.kind in CHEAP_KINDS
 
 
 @dataclass(frozen=True)
@@ -137,7 +161,7 @@ def _derivable(name: str, known: Set[str], producers: Dict[str, Operator]) -> bo
             continue
         seen.add(current)
         operator = producers.get(current)
-        if operator is None or not operator.is_cheap or not operator.inputs:
+        if operator is None or not operator.is_cheap:
             return False
         waiting.extend(operator.inputs)
     return True
@@ -212,18 +236,18 @@ def resolve_cut(graph: Graph, name: str, stages: Dict[str, str]) -> GraphCut:
         return cut_after(graph, graph.outputs, stages)
     if name == "input":
         return cut_after(graph, graph.inputs, stages)
-    tensors = []
-    for part in [name] if name in stages or name in graph.tensors else name.split("+"):
-        tensor = stages.get(part, part)
-        if tensor not in graph.tensors:
-            raise CutError(f"there is no cut {part!r};{_nearest(part, graph, stages)} `--list-cuts` prints all")
-        tensors.append(tensor)
-    return cut_after(graph, tensors, stages)
+    return cut_after(graph, _named_tensors(graph, name, stages), stages)
 
 
-def _nearest(name: str, graph: Graph, stages: Dict[str, str]) -> str:
-    near = difflib.get_close_matches(name, [*stages, *graph.tensors], n=3)
-    return f" did you mean {', '.join(near)}?" if near else ""
+def _named_tensors(graph: Graph, name: str, stages: Dict[str, str]) -> List[str]:
+    """The tensors of a stage or tensor, or of several joined by "+" (which a tensor's own name may hold, too)."""
+    if name in stages or name in graph.tensors:
+        return [stages.get(name, name)]
+    for position in [i for i, letter in enumerate(name) if letter == "+"]:
+        first, rest = name[:position], name[position + 1 :]
+        if first in stages or first in graph.tensors:
+            return [stages.get(first, first), *_named_tensors(graph, rest, stages)]
+    raise CutError(f"there is no cut {name!r}{nearest(name, [*stages, *graph.tensors])}; `--list-cuts` prints all")
 
 
 def distinct_cuts(graph: Graph, stages: Dict[str, str]) -> List[GraphCut]:

@@ -1,4 +1,7 @@
-"""Multiply-accumulates of Paddle operators, for one image."""
+"""Multiply-accumulates of Paddle operators, for one image.
+
+Convolutions and matrix products are counted, as is usual; a recurrent network or a custom operator counts 0.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "conv2d_fusion", "fused_conv2d_add_act")
-TRANSPOSED_CONVOLUTIONS = ("conv2d_transpose", "depthwise_conv2d_transpose")
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "conv3d", "deformable_conv")
+TRANSPOSED_CONVOLUTIONS = ("conv2d_transpose", "depthwise_conv2d_transpose", "conv3d_transpose")
 MATRIX_PRODUCTS = ("matmul_v2", "matmul", "mul", "fc", "bmm")
 
 
@@ -18,10 +21,10 @@ def operator_macs(op: Any, block: Any) -> int:
     output elements x inner size. Biases and activations are not counted, as is usual.
     """
     if op.type in CONVOLUTIONS:
-        kernel = block.var(op.input("Filter")[0]).shape  # [out, in / groups, kh, kw]
+        kernel = block.var(op.input("Filter")[0]).shape  # [out, in / groups, *kernel]
         return _elements(block, op.output("Output")[0]) * int(np.prod(kernel[1:]))
     if op.type in TRANSPOSED_CONVOLUTIONS:
-        kernel = block.var(op.input("Filter")[0]).shape  # [in, out / groups, kh, kw]
+        kernel = block.var(op.input("Filter")[0]).shape  # [in, out / groups, *kernel]
         return _elements(block, op.input("Input")[0]) * int(np.prod(kernel[1:]))
     if op.type in MATRIX_PRODUCTS:
         left = block.var(op.input("X" if op.type != "fc" else "Input")[0]).shape

@@ -119,7 +119,8 @@ class FrozenProgram:
         """The program's activations as a `Graph`. Operator indices are those of the program's block.
 
         Raises:
-            ProgramError: an activation is written twice, so "the value at the cut" would be ambiguous.
+            ProgramError: an activation is written twice, so "the value at the cut" would be ambiguous; or the
+                program branches or loops.
         """
         block = self.program.global_block()
         constants = _constants(block)
@@ -127,6 +128,10 @@ class FrozenProgram:
         for index, op in enumerate(block.ops):
             if op.type in ("feed", "fetch"):
                 continue
+            if op.has_attr("sub_block"):
+                raise ProgramError(
+                    f"the program has control flow ({op.type}, operator {index}); save it without to cut it"
+                )
             inputs = tuple(dict.fromkeys(n for n in op.input_arg_names if not _is_fixed(block, n, constants)))
             outputs = tuple(n for n in op.output_arg_names if not _is_fixed(block, n, constants))
             if not outputs:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.bundle import FULL, HEAD, MANIFEST, TAIL, Bundle, Clip, Cut, Manifest, ProgramFiles, write_manifest
+from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Clip, Cut, Manifest, ProgramFiles, write_manifest
 from ppsplit.codec.clip import calibrate_clip
-from ppsplit.errors import ConfigError
 from ppsplit.export.certify import certify
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.graph import Graph, GraphCut, Operator, resolve_cut
 from ppsplit.export.lite import convert_to_nb
+from ppsplit.export.measure import measured, refuse_integers
 from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX
 from ppsplit.export.quantize import FAKE_QUANTIZED, quantize_weights
+from ppsplit.export.staging import replaced_folder
 from ppsplit.files import sha256_of
 from ppsplit.image import read_image, to_input
 from ppsplit.runtime import load_program, run_part
@@ -55,14 +54,16 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
     """Write the bundle `output`; an older bundle there is replaced only once the new one is certified.
 
     Raises:
-        CutError: no such cut.
+        CutError: no such cut, or its tensors cannot be sent.
         ConversionError: Paddle Lite cannot take a head.
         CertificationError: the halves are off; nothing is left behind.
         ConfigError: `output` exists and is not a bundle.
     """
     graph = frozen.program.graph()
     cuts = [resolve_cut(graph, name, frozen.stages) for name in plan.cuts]
-    with _staged(output) as stage:
+    for cut in cuts:
+        refuse_integers(cut)
+    with replaced_folder(output) as stage:
         progress("whole network")
         full = _write_whole(frozen, graph, stage)
         written = []
@@ -70,32 +71,17 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
             progress(f"cut {name}")
             written.append(_write_cut(frozen, graph, graph_cut, name, index, plan, stage))
         manifest = _manifest(frozen, graph, full, written, plan, output.name, stage)
-        bundle = Bundle(stage, write_manifest(stage, manifest))
+        images = [_load_input(manifest, path) for path in plan.certify_images]
+        manifest = measured(Bundle(stage, manifest), images[:2])
+        bundle = Bundle(stage, manifest)
         finished = []
-        for cut in written:
-            progress(f"calibrating and certifying {cut.name}")
-            finished.append(_calibrated_and_certified(bundle, cut, plan))
+        for cut_ in manifest.cuts:
+            progress(f"calibrating and certifying {cut_.name}")
+            clips = _calibrate(bundle, cut_, plan.calibration_images)
+            certificates = certify(bundle, cut_, images)
+            finished.append(dataclasses.replace(cut_, clips=clips, certificates=tuple(certificates)))
         write_manifest(stage, dataclasses.replace(manifest, cuts=tuple(finished)))
     return Bundle.open(output)
-
-
-@contextlib.contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """A scratch folder beside `output` that takes its place when all went well."""
-    if output.exists() and not (output / MANIFEST).is_file() and any(output.iterdir()):
-        raise ConfigError(f"{output} exists and is not a bundle; choose another --output or remove it")
-    stage, old = (output.with_name(f".{output.name}.{kind}") for kind in ("new", "old"))
-    for leftover in (stage, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    stage.mkdir(parents=True)
-    try:
-        yield stage
-        if output.exists():
-            output.rename(old)
-        stage.rename(output)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _paddle_files(prefix: str) -> Dict[str, str]:
@@ -104,7 +90,7 @@ def _paddle_files(prefix: str) -> Dict[str, str]:
 
 def _write_whole(frozen: FrozenModel, graph: Graph, stage: Path) -> Tuple[ProgramFiles, ...]:
     _write_part(frozen, graph.operators, graph.inputs, graph.outputs, stage / "full")
-    return (ProgramFiles(FULL, "paddle", files=_paddle_files("full")),)
+    return (ProgramFiles(FULL, "paddle", files=_paddle_files("full"), outputs=graph.outputs),)
 
 
 def _write_part(
@@ -139,13 +125,13 @@ def _write_heads(
         return [ProgramFiles(HEAD, "passthrough")]
     prefix = f"{folder}/head"
     _write_part(frozen, cut.edge, _fed(cut.edge, graph.inputs), computed, stage / prefix)
-    heads = [ProgramFiles(HEAD, "paddle", files=_paddle_files(prefix))]
+    heads = [ProgramFiles(HEAD, "paddle", files=_paddle_files(prefix), outputs=tuple(computed))]
     for precision in plan.quant:
         quantize_weights(stage / prefix, stage / folder / precision, precision)
         fake = _paddle_files(f"{folder}/{precision}/{FAKE_QUANTIZED}/model")
-        heads.append(ProgramFiles(HEAD, "paddle", precision=precision, files=fake))
+        heads.append(ProgramFiles(HEAD, "paddle", "any", precision, fake, tuple(computed)))
     for precision in ("fp32", *plan.quant):
-        heads += _lite_programs(stage, prefix, HEAD, plan.nb_targets, precision)
+        heads += _lite_programs(stage, prefix, HEAD, plan.nb_targets, precision, computed)
     return heads
 
 
@@ -157,9 +143,9 @@ def _write_tails(
         return [ProgramFiles(TAIL, "passthrough")]
     prefix = f"{folder}/tail"
     _write_part(frozen, cut.cloud, _fed(cut.cloud, sent), computed, stage / prefix)
-    tails = [ProgramFiles(TAIL, "paddle", files=_paddle_files(prefix))]
+    tails = [ProgramFiles(TAIL, "paddle", files=_paddle_files(prefix), outputs=tuple(computed))]
     if plan.with_tail:
-        tails += _lite_programs(stage, prefix, TAIL, plan.nb_targets, "fp32")
+        tails += _lite_programs(stage, prefix, TAIL, plan.nb_targets, "fp32", computed)
     return tails
 
 
@@ -169,12 +155,14 @@ def _fed(operators: Sequence[Operator], available: Sequence[str]) -> List[str]:
     return [name for name in available if name in read]
 
 
-def _lite_programs(stage: Path, prefix: str, part: str, targets: Sequence[str], precision: str) -> List[ProgramFiles]:
+def _lite_programs(
+    stage: Path, prefix: str, part: str, targets: Sequence[str], precision: str, outputs: Sequence[str]
+) -> List[ProgramFiles]:
     programs = []
     for target in targets:
         nb = f"{prefix}.{target}.{precision}.nb"
         convert_to_nb(stage / prefix, stage / nb, target, precision)
-        programs.append(ProgramFiles(part, "lite", target, precision, {"nb": nb}))
+        programs.append(ProgramFiles(part, "lite", target, precision, {"nb": nb}, tuple(outputs)))
     return programs
 
 
@@ -204,16 +192,8 @@ def _manifest(
     )
 
 
-def _calibrated_and_certified(bundle: Bundle, cut: Cut, plan: SplitPlan) -> Cut:
-    inputs = [_load_input(bundle, path) for path in plan.certify_images]
-    certificates = certify(bundle, cut, inputs)
-    return dataclasses.replace(
-        cut, clips=_calibrate(bundle, cut, plan.calibration_images), certificates=tuple(certificates)
-    )
-
-
-def _load_input(bundle: Bundle, path: Path) -> np.ndarray:
-    return to_input(read_image(path), bundle.manifest.preprocess)[0]
+def _load_input(manifest: Manifest, path: Path) -> np.ndarray:
+    return to_input(read_image(path), manifest.preprocess)[0]
 
 
 def _calibrate(bundle: Bundle, cut: Cut, images: Sequence[Path]) -> Dict[str, Dict[str, Clip]]:
@@ -225,7 +205,7 @@ def _calibrate(bundle: Bundle, cut: Cut, images: Sequence[Path]) -> Dict[str, Di
         spec.name: max(1, spec.elements_per_image * len(images) // MAX_SAMPLES_PER_TENSOR) for spec in cut.tensors
     }
     for path in images:
-        feeds = {bundle.manifest.input.name: _load_input(bundle, path)}
+        feeds = {bundle.manifest.input.name: _load_input(bundle.manifest, path)}
         for name, values in run_part(head, feeds, names).items():
             samples[name].append(values.ravel()[:: stride[name]])
     joined = {name: np.concatenate(parts) for name, parts in samples.items()}

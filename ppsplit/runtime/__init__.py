@@ -38,6 +38,19 @@ class Runtime(ABC):
             InferenceRuntimeError: an input is missing or does not fit.
         """
 
+    def named(self, outputs: Sequence[str]) -> Runtime:
+        """The same with its outputs called `outputs`, by position; () leaves the program's own names.
+
+        Raises:
+            InferenceRuntimeError: the program has another number of outputs.
+        """
+        if outputs and len(outputs) != len(self.output_names):
+            raise InferenceRuntimeError(
+                f"the program returns {self.output_names}, expected were {list(outputs)}; cut at another place"
+            )
+        self.output_names = list(outputs) or self.output_names
+        return self
+
 
 class Passthrough(Runtime):
     """A part with nothing to compute: it takes nothing and returns nothing."""
@@ -80,12 +93,14 @@ def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1) -> Run
     if program.runtime == "lite":
         from ppsplit.runtime.lite import LiteRuntime
 
-        return LiteRuntime(bundle.path(program.files["nb"]), threads=threads)
-    if program.runtime == "paddle":
+        loaded: Runtime = LiteRuntime(bundle.path(program.files["nb"]), threads=threads)
+    elif program.runtime == "paddle":
         from ppsplit.runtime.paddle import PaddleRuntime
 
-        return PaddleRuntime(bundle.path(program.files["model"]), bundle.path(program.files["params"]), threads=threads)
-    raise InferenceRuntimeError(f"unknown runtime {program.runtime!r}; known: lite, paddle, passthrough")
+        loaded = PaddleRuntime(bundle.path(program.files["model"]), bundle.path(program.files["params"]), threads)
+    else:
+        raise InferenceRuntimeError(f"unknown runtime {program.runtime!r}; known: lite, paddle, passthrough")
+    return loaded.named(program.outputs)
 
 
 def native_target() -> str:

@@ -37,6 +37,7 @@ class PaddleRuntime(Runtime):
             raise InferenceRuntimeError(f"Paddle Inference cannot load {model}: {error}") from error
         self.input_names = list(self._predictor.get_input_names())
         self.output_names = list(self._predictor.get_output_names())
+        self._handles = list(self.output_names)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         check_feeds(feeds, self.input_names)
@@ -46,4 +47,7 @@ class PaddleRuntime(Runtime):
             self._predictor.run()
         except (RuntimeError, ValueError) as error:
             raise InferenceRuntimeError(f"Paddle Inference refused the input: {error}") from error
-        return {name: self._predictor.get_output_handle(name).copy_to_cpu() for name in self.output_names}
+        return {
+            name: self._predictor.get_output_handle(handle).copy_to_cpu()
+            for name, handle in zip(self.output_names, self._handles)
+        }

@@ -93,8 +93,10 @@ class _Budget:
             raise ValueError(f"more than {MAX_CONTAINERS} maps and arrays")
 
     def mapping(self, pairs: List[Tuple[Any, Any]]) -> Dict[Any, Any]:
-        """A map, refused when a key comes twice: two readers could take different ones."""
+        """A map, refused when a key is no text, or comes twice: two readers could take different ones."""
         self._spend()
+        if any(type(key) is not str for key, _ in pairs):  # strict_map_key lets bytes pass
+            raise ValueError("a map has a key that is not text")
         values = dict(pairs)
         if len(values) != len(pairs):
             raise ValueError("a map has the same key twice")

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
-from ppsplit.errors import WireError
+from ppsplit.errors import OptionsError, WireError
 from ppsplit.wire.frame import MAX_ARRAY_ITEMS, MAX_MAP_ITEMS, MAX_STRING_BYTES, pack_frame, unpack_frame
 
 FEATURES, TENSORS = "features", "tensors"
@@ -40,24 +40,35 @@ class Options:
     Attributes:
         score_threshold, iou_threshold: 0..1.
         max_detections: per image.
+
+    Raises:
+        OptionsError: a value outside its range.
     """
 
     score_threshold: Optional[float] = None
     iou_threshold: Optional[float] = None
     max_detections: Optional[int] = None
 
+    def __post_init__(self) -> None:
+        for key in ("score_threshold", "iou_threshold"):
+            share = getattr(self, key)
+            if share is not None and not (type(share) in (int, float) and 0 <= share <= 1):
+                raise OptionsError(f"{key} must be a number from 0 to 1, got {share!r:.99}")
+        limit = self.max_detections
+        if limit is not None and not (type(limit) is int and 1 <= limit <= MAX_DETECTIONS):
+            raise OptionsError(f"max_detections must be a whole number from 1 to {MAX_DETECTIONS}, got {limit!r:.99}")
+
     @classmethod
     def from_map(cls, values: Mapping[str, Any]) -> "Options":
-        """From a map that somebody sent. Raises WireError for an unknown key or a value outside its range."""
+        """From a map that somebody sent. Raises OptionsError for an unknown key or a value outside its range."""
         known = tuple(vars(cls()))
         unknown = set(values) - set(known)
         if unknown:
-            raise WireError(f"unknown options {sorted(map(str, unknown))[:8]}; known: {', '.join(known)}")
-        limit = values.get("max_detections")
-        if limit is not None and not (type(limit) is int and 1 <= limit <= MAX_DETECTIONS):
-            raise WireError(f"max_detections is {limit!r:.99}, expected a whole number from 1 to {MAX_DETECTIONS}")
-        thresholds = {key: _number(values, key, 1.0) for key in known[:2] if key in values}
-        return cls(max_detections=limit, **thresholds)
+            raise OptionsError(f"unknown options {sorted(unknown)[:8]}; known: {', '.join(known)}")
+        empty = sorted(key for key, value in values.items() if value is None)
+        if empty:
+            raise OptionsError(f"the options {empty} are nil; leave out what the bundle's own value is wanted for")
+        return cls(**values)
 
     def to_map(self) -> Dict[str, Any]:
         """Only what is set."""
@@ -117,7 +128,7 @@ def _message(body: Dict[str, Any]) -> Message:
         return FeatureMessage(_text(body, "bundle"), _text(body, "cut"), _text(body, "encoding"), tensors, options)
     if kind == TENSORS:
         times = _kind_of({"times_ms": {}, **body}, "times_ms", dict, MAX_MAP_ITEMS)
-        times_ms = {_text({"name": name}, "name"): _number(times, name, math.inf) for name in times}
+        times_ms = {_text({"name": name}, "name"): _number(times, name) for name in times}
         return TensorMessage(_text(body, "bundle"), _text(body, "encoding"), tensors, times_ms)
     raise WireError(f"the message's kind is {kind!r}, expected {FEATURES!r} or {TENSORS!r}")
 
@@ -141,10 +152,10 @@ def _text(values: Mapping[Any, Any], key: str) -> str:
     return text
 
 
-def _number(values: Mapping[Any, Any], key: str, limit: float) -> float:
+def _number(values: Mapping[Any, Any], key: str) -> float:
     number = values[key]
-    if type(number) not in (int, float) or not math.isfinite(number) or not 0 <= number <= limit:
-        raise WireError(f"{key} must be a finite number from 0 to {limit}, got {number!r:.99}")
+    if type(number) not in (int, float) or not 0 <= number < math.inf:
+        raise WireError(f"{key} must be a finite number from 0, got {number!r:.99}")
     return float(number)
 
 

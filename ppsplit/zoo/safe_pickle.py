@@ -66,16 +66,7 @@ def load_pickle(data: bytes, origin: str = "the pickle") -> Any:
         raise UnsafePickleError(
             f"{origin} was refused: {error}; nothing was executed. Get it from its author"
         ) from None
-    except (
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-    ) as error:
+    except _MALFORMED as error:
         raise WeightsError(f"{origin} is truncated or not a pickle of arrays ({error}); fetch it again") from error
     raise WeightsError(f"{origin} is truncated; fetch it again")
 

@@ -15,9 +15,9 @@ from typing import Callable, Union
 from ppsplit.errors import DownloadError
 from ppsplit.files import sha256_of
 
-CONNECT_SECONDS, READ_SECONDS, PIP_SECONDS = 10, 30, 900
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S, PIP_TIMEOUT_S = 10, 30, 900
 ATTEMPTS = 3
-PAUSE_SECONDS = 1.0  # before the second attempt, doubled before each later one
+PAUSE_S = 1.0  # before the second attempt, doubled before each later one
 BLOCK = 1 << 13  # at most this much of a broken transfer is lost
 
 Progress = Callable[[int, int], None]  # bytes so far, bytes in all (0 where unknown)
@@ -42,7 +42,7 @@ class HttpSource:
 
         for attempt in range(ATTEMPTS):
             if attempt:
-                time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+                time.sleep(PAUSE_S * 2 ** (attempt - 1))
             try:
                 self._transfer(partial, progress)
                 return
@@ -59,14 +59,15 @@ class HttpSource:
         start = partial.stat().st_size if partial.exists() else 0
         # identity: a compressed transfer would have another length than the file
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        timeout = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
         with requests.get(self.url, headers=headers, stream=True, timeout=timeout) as response:
             if start and response.status_code == 416:  # nothing behind what we have; the hash will judge it
                 return
             response.raise_for_status()
             continued = response.status_code == 206
             done = start if continued else 0
-            length = int(response.headers.get("Content-Length", 0))
+            announced = response.headers.get("Content-Length", "")
+            length = int(announced) if announced.isdecimal() and len(announced) < 20 else 0
             total = done + length if length else 0
             with open(partial, "ab" if continued else "wb") as stream:
                 for block in response.iter_content(BLOCK):
@@ -110,7 +111,7 @@ class PipSdistSource:
         command += ["--no-binary", ":all:", "--no-build-isolation", "--require-hashes"]
         command += ["-r", str(wanted), "-d", str(target)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_TIMEOUT_S, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise DownloadError(f"pip did not finish: {error}") from error
         archives = sorted(target.glob("*.tar.gz")) if target.is_dir() else []

@@ -70,8 +70,9 @@ def test_an_error_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> 
     assert (captured.out, captured.err) == ("", "error: no bundle at nowhere\n")
 
 
-def test_debug_shows_where_it_came_from(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fail", "--debug"]) == 1
+@pytest.mark.parametrize("argv", [["fail", "--debug"], ["--debug", "fail"]])
+def test_debug_shows_where_it_came_from(argv: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 1
     error = capsys.readouterr().err
     assert "Traceback" in error and error.endswith("error: no bundle at nowhere\n")
 
@@ -80,7 +81,7 @@ def test_an_interrupt_is_130() -> None:
     assert main(["interrupt"]) == 130
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"]])
+@pytest.mark.parametrize("argv", [[], ["--help"], ["-h"], ["--debug"]])
 def test_alone_it_lists_the_verbs(argv: List[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     out = capsys.readouterr().out

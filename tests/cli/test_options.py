@@ -120,6 +120,29 @@ def test_a_wrong_config_is_one_clear_line(text: str, expected: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "config.yaml is empty"),
+        (b"# nothing\n\n", "is empty"),
+        (b"\xff\xfe\x00", "config.yaml is not text in UTF-8"),
+    ],
+)
+def test_a_config_without_keys_is_one_clear_line(content: bytes, expected: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=expected):
+        values("b", "--config", str(path))
+
+
+def test_help_shows_no_option_that_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(export, ["--help"])
+    assert "--cut+" not in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"no option --cut\+"):
+        values("b", "--cut+", "A")
+
+
+@pytest.mark.parametrize(
     ("argv", "expected"),
     [
         (["b", "--modle", "x"], "there is no option --modle; did you mean --model?"),

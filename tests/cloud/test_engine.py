@@ -16,7 +16,7 @@ from ppsplit.cloud.engine import Engine
 from ppsplit.cloud.refusal import RefusedError
 from ppsplit.codec import FeatureCodec
 from ppsplit.decode import build_decoder
-from ppsplit.errors import CodecError, ImageError, InferenceRuntimeError
+from ppsplit.errors import CodecError, ConfigError, ImageError, InferenceRuntimeError
 from ppsplit.image import decode_image, normalise
 from ppsplit.runtime import load_program, run_part
 from ppsplit.wire import FeatureMessage, Options, WireTensor
@@ -155,10 +155,27 @@ def test_features_that_are_not_finite_are_the_senders_fault(engine: Engine, tiny
         engine.infer(features_message(tiny_bundle, value=value))
 
 
-def test_outputs_that_are_not_finite_are_ours(engine: Engine, tiny_bundle: Path, monkeypatch) -> None:
+def test_features_that_overflow_the_network_are_the_senders_fault(engine: Engine, tiny_bundle: Path) -> None:
+    with pytest.raises(RefusedError, match="overflow the network") as caught:
+        engine.infer(features_message(tiny_bundle, value=3e38))
+    assert (caught.value.status, caught.value.code) == (422, "bad_features")
+
+
+def test_outputs_of_a_picture_that_are_not_finite_are_ours(engine: Engine, monkeypatch) -> None:
     monkeypatch.setattr(engine, "_run", lambda *_: {"out": np.array([np.nan])})
     with pytest.raises(InferenceRuntimeError, match="not finite"):
-        engine.infer(features_message(tiny_bundle))
+        engine.infer_image(picture(), Options())
+
+
+def test_a_picture_of_another_size_is_refused_before_it_is_decoded(engine: Engine, monkeypatch) -> None:
+    monkeypatch.setattr(engine_module, "decode_image", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(RefusedError, match="expected 32x48"):
+        engine.infer_image(picture(64, 64), Options())
+
+
+def test_no_threads_are_refused_at_once(bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="threads is 0"):
+        Engine(bundle, threads=0)
 
 
 def test_pictures_that_do_not_fit_are_refused(engine: Engine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -21,6 +22,7 @@ from ppsplit.codec import MAX_BATCH, EncodedTensor, FeatureCodec
 from ppsplit.codec.compress import compress
 from ppsplit.detections import Detections
 from ppsplit.wire import FEATURES_TYPE, TENSORS_TYPE, Options, TensorMessage, pack, unpack
+from ppsplit.wire.frame import pack_frame, unpack_frame
 from tests.cloud.requests import features_message, frame, picture
 from tests.tiny_bundle import Server, get, serving
 
@@ -92,6 +94,11 @@ def hostile(bundle: Path) -> Dict[str, Tuple[str, Any, str, int, str]]:
     good = frame(bundle)
     flipped = bytearray(good)
     flipped[-1] ^= 1
+
+    def wished(score_threshold: Any) -> bytes:
+        body = unpack_frame(good)
+        return pack_frame({**body, "options": {"score_threshold": score_threshold}})
+
     limit = Engine(Bundle.open(bundle)).max_body_bytes
     zeros = compress(bytes(1 << 26), 19)
     raw = pack(TensorMessage("b", "fp32", ()))
@@ -122,6 +129,9 @@ def hostile(bundle: Path) -> Dict[str, Tuple[str, Any, str, int, str]]:
         "no tensors": (infer, frame(bundle, tensors=()), FEATURES_TYPE, 422, "bad_features"),
         "NaN": (infer, pack(features_message(bundle, value=float("nan"))), FEATURES_TYPE, 422, "bad_features"),
         "batch too large": (infer, many, FEATURES_TYPE, 422, "bad_features"),
+        "an overflow": (infer, pack(features_message(bundle, value=3e38)), FEATURES_TYPE, 422, "bad_features"),
+        "option in a frame": (infer, wished(2), FEATURES_TYPE, 422, "bad_features"),
+        "nil in a frame": (infer, wished(None), FEATURES_TYPE, 422, "bad_features"),
         "too large": (infer, bytes(limit + 1), FEATURES_TYPE, 413, "too_large"),
         "too large in chunks": (infer, endless, FEATURES_TYPE, 413, "too_large"),
         "a PNG": (image, b"\x89PNG\r\n\x1a\n" + bytes(99), JPEG_TYPE, 422, "bad_image"),
@@ -201,6 +211,16 @@ def test_clients_that_leave_in_the_middle_do_no_harm(tiny_server: Server, tiny_b
             connection.sendall(data)
     assert tiny_server.is_alive()
     assert post(tiny_server.url + "/v1/infer", good).status == 200
+
+
+def test_many_half_requests_keep_nobody_out(tiny_server: Server) -> None:
+    host, port = tiny_server.url[len("http://") :].split(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=5))
+            connection.sendall(HTTP + b"Content-Length: 1000\r\n\r\nhalf")
+        # not by `post`, which has a connection already
+        assert b" 200 " in raw_exchange(tiny_server.url, b"GET /healthz HTTP/1.0\r\nHost: x\r\n\r\n")
 
 
 def test_many_at_once_each_get_their_own_answer(tiny_server: Server, tiny_bundle: Path) -> None:

@@ -54,6 +54,19 @@ def stay_silent(connection: socket.socket) -> None:
     connection.close()
 
 
+def drip(head: bytes) -> Act:
+    """Read a request, send these bytes and then a byte at a time, with never a long silence."""
+
+    def act(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(head)
+        for _ in range(1000):
+            connection.sendall(b"1")
+            time.sleep(0.05)
+
+    return act
+
+
 def read_request(connection: socket.socket) -> bytes:
     """A whole request with its body; raises ConnectionError when the client has gone."""
     data = b""

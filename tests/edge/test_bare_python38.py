@@ -34,7 +34,10 @@ print(json.dumps({"imported": names, "file": importlib.import_module("ppsplit").
 
 
 def run(*command: Any, **options: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
+    # what PYTHONPATH names here, a board does not have
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(word) for word in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False, env=environment, **options)
 
 
 def works(python: str) -> bool:

@@ -179,6 +179,17 @@ def test_a_server_that_is_busy_for_a_while_loses_no_picture(client: Run, tiny_bu
     assert len(client.report()["images"]) == 3
 
 
+def test_a_server_that_is_lost_on_the_way_leaves_what_was_done(client: Run, tiny_bundle: Path, capsys: Any) -> None:
+    fingerprint = Bundle.open(tiny_bundle).manifest.fingerprint
+    body = json.dumps({"bundle": fingerprint, "cut": "deep", "detections": [[]], "times_ms": {}}).encode()
+    with scripted([answer(200, body), answer(200, body), hang_up]) as (url, _):
+        assert client("--server", url, "--retries", "0") == 1
+    assert "cannot reach the server" in one_error_line(capsys.readouterr())
+    report = client.report()
+    assert [Path(image["image"]).name for image in report["images"]] == ["0.png", "1.png"]
+    assert "cannot reach the server" in report["error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -188,10 +199,12 @@ def test_a_server_that_is_busy_for_a_while_loses_no_picture(client: Run, tiny_bu
         (["--precision", "int8"], "no head for lite"),
         (["--server", "127.0.0.1:80"], "address"),
         (["--local"], "no tail for lite"),
-        (["--batch-size", "0"], "--batch-size is 0"),
-        (["--batch-size", "999"], "--batch-size is 999"),
-        (["--rounds", "-1"], "--rounds is -1"),
-        (["--score-threshold", "1.5"], "--score-threshold is 1.5"),
+        (["--batch-size", "0"], "batch_size is 0"),
+        (["--batch-size", "999"], "batch_size is 999"),
+        (["--rounds", "-1"], "rounds is -1"),
+        (["--score-threshold", "1.5"], "score_threshold must be a number from 0 to 1, got 1.5"),
+        (["--max-detections", "0"], "max_detections must be a whole number from 1"),
+        (["--threads", "0"], "threads is 0"),
         (["--jpeg", "0"], "--jpeg is 0"),
         (["--timeout", "0"], "--timeout"),
         (["--json", "/proc/nowhere/report.json"], "/proc/nowhere"),

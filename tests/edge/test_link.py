@@ -11,7 +11,7 @@ import pytest
 
 from ppsplit.edge.link import MAX_BACKOFF_S, Link
 from ppsplit.errors import ConfigError, LinkError, ServerRejectedError
-from tests.edge.scripted_server import Act, answer, hang_up, reset, scripted, send, stay_silent
+from tests.edge.scripted_server import Act, answer, drip, hang_up, reset, scripted, send, stay_silent
 
 OK = answer(200, b'{"fine": 1}')
 REFUSAL = json.dumps({"error": {"code": "wrong_bundle", "message": "another\nbundle"}}).encode()
@@ -68,7 +68,9 @@ def test_a_no_is_not_asked_again(status: int) -> None:
         assert str(caught.value).endswith(f"said no ({status} wrong_bundle): another bundle")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>nginx</html>", b"[]", b'{"error": 3}', b"\xff\xfe", b"x" * 10_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>nginx</html>", b"[]", b'{"error": 3}', b"\xff\xfe", b"x" * 10_000, b"[" * 200_000]
+)
 def test_a_no_in_other_words_is_one_short_line(body: bytes) -> None:
     with scripted([answer(502, body)]) as (url, _):
         with pytest.raises(ServerRejectedError) as caught:
@@ -131,6 +133,46 @@ def test_silence_ends_at_the_timeout_and_is_not_tried_again() -> None:
             make(url, waited, timeout_s=0.3).post("/", b"", "text/plain")
     assert time.monotonic() - start < 2
     assert not waited
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX: ",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
+    ],
+)
+def test_drops_end_at_the_timeout_too(head: bytes) -> None:
+    waited: List[float] = []
+    start = time.monotonic()
+    with scripted([drip(head), OK]) as (url, _):
+        with pytest.raises(LinkError, match="did not answer within 0.3 s"):
+            make(url, waited, timeout_s=0.3).post("/", b"", "text/plain")
+    assert time.monotonic() - start < 2
+    assert not waited
+
+
+def test_a_connection_that_was_late_but_not_too_late_is_as_good_as_new() -> None:
+    def slowly(connection: socket.socket) -> None:
+        time.sleep(0.4)
+        OK(connection)
+
+    with scripted([slowly, slowly, slowly]) as (url, done):
+        link = make(url, [], timeout_s=0.6, retries=0)
+        for _ in range(3):
+            link.post("/", b"x", "text/plain")
+    assert done == [1, 1, 1]
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    said = {"error": {"code": "a\x1b[2J", "message": "red \x1b[31m\x07\u202e\x9b é"}}
+    with scripted([answer(400, json.dumps(said).encode())]) as (url, _):
+        with pytest.raises(ServerRejectedError) as caught:
+            make(url, []).post("/", b"", "text/plain")
+    assert str(caught.value).endswith("(400 a\\x1b[2J): red \\x1b[31m\\x07\\u202e\\x9b é")
 
 
 def test_nobody_there_is_one_clear_line() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Tuple
 
 import pytest
 
@@ -85,13 +85,23 @@ def test_times_and_memory_are_measured(rows: Dict[str, Dict[str, Any]]) -> None:
     assert rows["jpeg/q75"]["edge_peak_rss_mib"] < rows["nb/x86"]["edge_peak_rss_mib"]
 
 
-def test_another_sets_categories_are_refused(tiny_yolo_bundle: Path, photo_set: CocoSet, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (COCO_NAMES[:3], "80 classes.*3 categories"),
+        ((COCO_NAMES[1], COCO_NAMES[0], *COCO_NAMES[2:]), "class 0 is 'person', in .* it is 'bicycle'"),
+        ((*COCO_NAMES[:-1], "comb"), "class 79 is 'toothbrush', in .* it is 'comb'"),
+    ],
+)
+def test_another_sets_categories_are_refused(
+    tiny_yolo_bundle: Path, photo_set: CocoSet, tmp_path: Path, names: Tuple[str, ...], expected: str
+) -> None:
     values = json.loads(photo_set.annotations.read_text())
-    values["categories"] = values["categories"][:3]
+    values["categories"] = [{"id": i, "name": name} for i, name in enumerate(names, 1)]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(values))
     coco_set = CocoSet.open(other, photo_set.images[0].path.parent)
-    with pytest.raises(DataError, match="80 classes.*3 categories"):
+    with pytest.raises(DataError, match=expected):
         split_table(Bundle.open(tiny_yolo_bundle), coco_set, (), 1, lambda *step: None)
 
 

@@ -93,8 +93,9 @@ def test_a_convolution_is_never_computed_twice(skip_graph: Graph) -> None:
     assert sent(skip_graph, "coarse") == ["a", "b", "coarse"]
 
 
-def test_a_random_operator_is_never_computed_twice() -> None:
-    noise = Operator(1, "gaussian_random", ("a",), ("n",))
+@pytest.mark.parametrize("kind", ["gaussian_random", "rnn", "somebodys_own_operator"])
+def test_what_is_not_known_to_be_cheap_is_never_computed_twice(kind: str) -> None:
+    noise = Operator(1, kind, ("a",), ("n",))
     graph = build([conv(0, "image", "a"), noise, cheap(2, "concat", ["a", "n"], "y")], ["y", "a"])
     assert sent(graph, "n") == ["a", "n"]
 
@@ -124,6 +125,13 @@ def test_stages_name_cuts_and_other_names_are_aliases(skip_graph: Graph) -> None
     assert resolve_cut(skip_graph, "a+b", stages).name == "deep"
 
 
+def test_a_plus_in_a_tensors_name_does_no_harm() -> None:
+    graph = build([conv(0, "image", "a+b"), conv(1, "a+b", "c"), cheap(2, "concat", ["a+b", "c"], "y")], ["y"])
+    assert sent(graph, "a+b") == ["a+b"]
+    assert sent(graph, "a+b+c") == ["a+b", "c"]
+    assert all(resolve_cut(graph, cut.name, {}) == cut for cut in distinct_cuts(graph, {}))
+
+
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     graph = build([conv(0, "image", "features")], ["features"])
     with pytest.raises(CutError, match="did you mean features"):
@@ -137,7 +145,8 @@ def graphs(draw: st.DrawFn) -> Graph:
     for index in range(draw(st.integers(1, 8))):
         sources = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3, unique=True))
         heavy = draw(st.booleans())
-        operators.append(Operator(index, "op", tuple(sources), (f"t{index}",), frozenset(), 7 if heavy else 0))
+        kind = "conv2d" if heavy else "relu"
+        operators.append(Operator(index, kind, tuple(sources), (f"t{index}",)))
         names.append(f"t{index}")
     outputs = draw(st.lists(st.sampled_from(names[1:]), min_size=1, max_size=3, unique=True))
     needed = {op.index for op in edge_part(build(operators, outputs), outputs)}

@@ -5,20 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Tuple
+from typing import Any, Tuple
 
 import cv2
 import numpy as np
 import pytest
 
 from ppsplit.bundle import HEAD, TAIL, Bundle
-from ppsplit.errors import BundleError, CertificationError, ConfigError, CutError
+from ppsplit.errors import BundleError, CertificationError, ConfigError, CutError, ProgramError
 from ppsplit.export import split
 from ppsplit.export.certify import compare, run_split, run_whole
 from ppsplit.export.freeze import FrozenModel
+from ppsplit.export.program import FrozenProgram, static_mode
 from ppsplit.export.split import SplitPlan, export_bundle
 from ppsplit.image import read_image, to_input
+from ppsplit.paddle_first import paddle
 from ppsplit.runtime import load_program
+from tests.export.conftest import conv, freeze_network
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Tuple[Path, ...]:
 
 def plan(photos: Tuple[Path, ...], *cuts: str, quant: Tuple[str, ...] = (), with_tail: bool = False) -> SplitPlan:
     return SplitPlan(cuts, quant, ("x86", "arm"), with_tail, photos, photos)
+
+
+def plan_without_lite(photos: Tuple[Path, ...], *cuts: str) -> SplitPlan:
+    return SplitPlan(cuts, (), (), False, photos, photos)
 
 
 @pytest.fixture(scope="session")
@@ -88,8 +95,8 @@ def test_clips_cover_each_tensor_that_crosses(bundle: Bundle) -> None:
 
 def test_a_certificate_is_refused_for_nan_for_shape_and_for_error() -> None:
     good = {"y": np.ones((1, 2), np.float32)}
-    assert compare(good, good, "here") == [0.0, 0.0]
-    assert compare({"y": np.float32([[1.5, 1]])}, {"y": np.float32([[2, 1]])}, "here") == [0.5, 0.25]
+    assert compare(good, good, "here") == (0.0, 0.0)
+    assert compare({"y": np.float32([[1.5, 1]])}, {"y": np.float32([[2, 1]])}, "here") == (0.5, 0.25)
     for bad in (np.full((1, 2), np.nan, np.float32), np.full((1, 2), np.inf, np.float32)):
         with pytest.raises(CertificationError, match="not finite"):
             compare({"y": bad}, good, "here")
@@ -159,3 +166,101 @@ def test_an_altered_manifest_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(values))
     with pytest.raises(BundleError, match="altered"):
         Bundle.open(tmp_path)
+
+
+def test_a_head_a_little_off_is_refused(
+    skip_model: FrozenModel, photos: Tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten times the tolerance is far too little to see, and must not pass."""
+    written = split._write_part
+
+    def a_little_off(frozen: FrozenModel, operators: tuple, feeds: list, fetches: list, prefix: Path) -> None:
+        written(frozen, operators, feeds, fetches, prefix)
+        if prefix.name == "tail":
+            params = prefix.with_name("tail.pdiparams")
+            values = bytearray(params.read_bytes())
+            last = np.frombuffer(bytes(values[-4:]), np.float32)[0]
+            values[-4:] = np.float32(last + 1e-3).tobytes()
+            params.write_bytes(bytes(values))
+
+    monkeypatch.setattr(split, "_write_part", a_little_off)
+    with pytest.raises(CertificationError, match="0001|1e-04"):
+        export_bundle(skip_model, plan(photos, "deep"), tmp_path / "b", lambda step: None)
+
+
+def test_a_lite_tail_is_certified_too(bundle: Bundle) -> None:
+    made = {(c.runtime, c.precision, c.tail_runtime) for c in bundle.cut("deep").certificates}
+    heads = [(runtime, precision) for runtime in ("paddle", "lite") for precision in ("fp32", "int8", "int16")]
+    assert made == {(*head, tail) for head in heads for tail in ("paddle", "lite")}
+
+
+def test_clips_come_from_the_whole_image(skip_model: FrozenModel, tmp_path: Path) -> None:
+    """One bright corner at the end of the picture, where a sampler that looks only at the beginning sees nothing."""
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[-4:, -4:] = 255
+    cv2.imwrite(str(tmp_path / "corner.png"), pixels)
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros_like(pixels))
+    clips = []
+    for name in ("corner", "black"):
+        photo = (tmp_path / f"{name}.png",)
+        made = export_bundle(skip_model, plan(photo, "input"), tmp_path / name, lambda step: None)
+        clips.append(made.cut().clips["8"]["image"])
+    assert clips[0].high == pytest.approx(1.0, abs=0.01) and clips[1].high == pytest.approx(0.0)
+
+
+class Sized(paddle.nn.Layer):  # type: ignore[misc]
+    """Resizes to a size that it reads off its input, and flattens into the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.last = conv(3, 4), conv(4, 4)
+
+    def forward(self, image: Any) -> Any:
+        half = paddle.shape(image)[2:] // 2
+        small = paddle.nn.functional.interpolate(self.stem(image), size=half, mode="nearest")
+        rows = paddle.reshape(self.last(small), [-1, 6])
+        return paddle.reshape(paddle.nn.functional.relu(rows), [-1, 4, 16, 24])
+
+
+def test_declared_shapes_do_not_count_but_measured_ones(photos: Tuple[Path, ...], tmp_path: Path) -> None:
+    model = freeze_network(Sized(), tmp_path / "traced")
+    made = export_bundle(model, plan_without_lite(photos, "last"), tmp_path / "b", lambda step: None)
+    assert [spec.shape for spec in made.cut().tensors] == [(-1, 4, 16, 24)]
+    assert [spec.shape for spec in made.manifest.outputs] == [(-1, 4, 16, 24)]
+    rows = next(op.outputs[0] for op in model.program.graph().operators if op.kind == "relu")
+    with pytest.raises(CutError, match=r"\[256, 6\] and \[512, 6\] for one and two images"):
+        export_bundle(model, plan_without_lite(photos, rows), tmp_path / "b", lambda step: None)
+
+
+def test_a_cut_that_sends_sizes_is_refused(photos: Tuple[Path, ...], tmp_path: Path) -> None:
+    model = freeze_network(Sized(), tmp_path / "traced")
+    sizes = next(op.outputs[0] for op in model.program.graph().operators if op.kind == "shape")
+    with pytest.raises(CutError, match="holds sizes and not features"):
+        export_bundle(model, plan_without_lite(photos, f"{sizes}+stem"), tmp_path / "b", lambda step: None)
+
+
+class Dropping(paddle.nn.Layer):  # type: ignore[misc]
+    """A dropout that inference removes, and its output's name with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.drop, self.last = conv(3, 4), paddle.nn.Dropout(0.5), conv(4, 4)
+
+    def forward(self, image: Any) -> Any:
+        return self.last(self.drop(self.stem(image)))
+
+
+def test_a_tensor_that_optimisation_renames_can_be_cut(photos: Tuple[Path, ...], tmp_path: Path) -> None:
+    model = freeze_network(Dropping(), tmp_path / "traced")
+    made = export_bundle(model, plan_without_lite(photos, "drop"), tmp_path / "b", lambda step: None)
+    assert made.cut().certificates[0].max_relative_error <= 1e-4
+
+
+def test_control_flow_is_named(tmp_path: Path) -> None:
+    program = paddle.static.Program()
+    with static_mode(), paddle.static.program_guard(program):
+        image = paddle.static.data("image", [-1, 3, 4, 4], "float32")
+        chosen = paddle.static.nn.cond(image.sum() > 0, lambda: image * 2.0, lambda: image - 1.0)
+        frozen = FrozenProgram(program, paddle.static.Scope(), ["image"], [chosen.name])
+    with pytest.raises(ProgramError, match="control flow"):
+        frozen.graph()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ppsplit.errors import WireError
+from ppsplit.errors import ConfigError, OptionsError, WireError
 from ppsplit.wire import HEADER_BYTES, FeatureMessage, Options, TensorMessage, WireTensor, pack, unpack
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -141,6 +141,9 @@ MESSAGES_REFUSED = {
     "tensors of numbers": body(tensors=[1]),
     "options a list": body(options=[]),
     "options null": body(options=None),
+    "binary key": {**body(), b"later": 1},
+    "threshold null": body(options={"score_threshold": None}),
+    "max_detections null": body(options={"max_detections": None}),
     "an unknown option": body(options={"top_k": 3}),
     "threshold NaN": body(options={"score_threshold": float("nan")}),
     "threshold infinite": body(options={"iou_threshold": float("inf")}),
@@ -200,7 +203,6 @@ def test_options_and_times_may_be_absent() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        FeatureMessage("b", "c", "uint8", (), Options(score_threshold=2)),
         FeatureMessage("b" * 513, "c", "uint8", ()),
         FeatureMessage("b", "\ud800", "uint8", ()),
         FeatureMessage("b", "c", "uint8", (WireTensor("t", (-1,), "float32", b""),)),
@@ -210,3 +212,19 @@ def test_options_and_times_may_be_absent() -> None:
 def test_what_a_reader_would_refuse_is_not_written(message) -> None:
     with pytest.raises(WireError):
         pack(message)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"score_threshold": 7},
+        {"score_threshold": float("nan")},
+        {"iou_threshold": -0.1},
+        {"max_detections": -1},
+        {"max_detections": 10**400},
+    ],
+)
+def test_options_out_of_range_are_not_made(options: Dict[str, Any]) -> None:
+    with pytest.raises(OptionsError, match=f"{next(iter(options))} must be a") as caught:
+        Options(**options)
+    assert isinstance(caught.value, ConfigError)

@@ -27,13 +27,14 @@ class Server(ThreadingHTTPServer):
         seen: the Range header of every request, "" where there was none.
         cuts: for each coming request, after how many bytes the connection ends.
         statuses: for each coming request, an error status to answer with.
+        length: the Content-Length announced; the real one where empty.
         ranges: whether Range is understood.
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen, self.cuts, self.statuses, self.ranges = [], [], [], True
-        self.content = CONTENT
+        self.content, self.length = CONTENT, ""
 
     @property
     def url(self) -> str:
@@ -53,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = server.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", server.length or str(len(body)))
         self.end_headers()
         self.wfile.write(body[: server.cuts.pop(0)] if server.cuts else body)
 
@@ -63,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(sources, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(sources, "PAUSE_S", 0.01)
     running = Server()
     threading.Thread(target=running.serve_forever, daemon=True).start()
     yield running
@@ -106,7 +107,21 @@ def test_killed_midway_leaves_no_file_and_is_continued_by_the_next_call(server, 
 
 
 def test_a_server_without_ranges_sends_everything_again(server, tmp_path):
-    server.ranges, server.cuts = False, [1000]
+    server.ranges, server.cuts = False, [100_000]
+    assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
+    assert server.seen == ["", f"bytes={100_000 // BLOCK * BLOCK}-"]  # it was asked, and began from 0
+
+
+@pytest.mark.parametrize("left", [b"damaged" * 1000, CONTENT + b"more"], ids=["damaged", "too long"])
+def test_what_an_earlier_transfer_left_wrong_is_fetched_anew(server, tmp_path, left):
+    (tmp_path / "thing.bin.http.partial").write_bytes(left)
+    assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
+    assert server.seen == [f"bytes={len(left)}-", ""]
+    assert names_in(tmp_path) == ["thing.bin"]
+
+
+def test_a_length_that_is_no_number_is_left_to_the_hash(server, tmp_path):
+    server.length = "abc"
     assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
 
 
