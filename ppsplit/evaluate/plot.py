@@ -11,6 +11,7 @@ GROUPS = {
     "nb": ("^", "tab:cyan"),
     "jpeg": ("D", "tab:orange"),
 }
+NAMED = ("split", "jpeg")  # the others lie on top of a split and of each other
 
 
 def plot_ap_against_bytes(rows: Sequence[Dict[str, Any]], path: Path) -> None:
@@ -53,4 +54,5 @@ def _draw_row(axes: Any, row: Dict[str, Any]) -> None:
     marker, colour = GROUPS.get(group, ("x", "black"))
     point = (row["payload_bytes"] / 1000, row["ap"])
     axes.scatter(*point, marker=marker, color=colour, label=group, zorder=3)
-    axes.annotate(row["name"], point, fontsize=7, rotation=25, xytext=(3, 4), textcoords="offset points")
+    if group in NAMED:
+        axes.annotate(row["name"], point, fontsize=7, rotation=25, xytext=(3, 4), textcoords="offset points")
