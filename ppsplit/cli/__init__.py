@@ -37,6 +37,9 @@ class Verb:
 VERBS = {
     "demo": Verb("ppsplit.cli.demo", "demo", "everything at once: real photos through a split YOLOv3"),
     "download": Verb("ppsplit.cli.download", "download", "fetch named weights, or list them"),
+    "make-shapes": Verb("ppsplit.cli.make_shapes", "make_shapes", "draw a small data set to train on"),
+    "train": Verb("ppsplit.cli.train", "train", "train a network on a set in COCO's format", reads_argv=True),
+    "eval": Verb("ppsplit.cli.eval", "evaluate", "measure the AP of weights on a set in COCO's format"),
     "export": Verb("ppsplit.cli.export", "export", "freeze a network for inference"),
     "export-split": Verb("ppsplit.cli.export_split", "export_split", "cut a network in two and write a bundle"),
     "inspect": Verb("ppsplit.cli.inspect", "inspect_bundle", "show what is in a bundle"),

@@ -41,7 +41,7 @@ class CocoSet:
         Raises:
             DataError: the JSON is missing or not COCO's, or an image is missing.
         """
-        values = _read(Path(annotations))
+        values = read_coco_json(Path(annotations))
         images = sorted(
             (CocoImage(int(image["id"]), Path(images_dir) / image["file_name"]) for image in values["images"]),
             key=lambda image: image.image_id,
@@ -65,7 +65,8 @@ class CocoSet:
         return CocoSet(self.annotations, self.images[:count], self.category_ids, self.category_names)
 
 
-def _read(annotations: Path) -> Dict[str, List[Dict[str, Any]]]:
+def read_coco_json(annotations: Path) -> Dict[str, List[Dict[str, Any]]]:
+    """The JSON object in `annotations`: has "images", "annotations" and "categories". Raises DataError."""
     try:
         values = json.loads(annotations.read_text(encoding="utf-8"))
     except OSError as error:
