@@ -9,6 +9,7 @@ PPSplitError
 ├── DownloadError             a named file could not be fetched, or its hash is wrong
 ├── ProgramError              a frozen program cannot be read or used
 │   └── CutError              there is no such cut, or the program cannot be cut there
+├── TrainingError             training cannot go on
 ├── ExportError               a step from frozen program to bundle failed
 │   ├── ConversionError       Paddle Lite cannot take the program for this target
 │   └── CertificationError    the two halves do not compute what the whole computes
@@ -61,6 +62,10 @@ class ProgramError(PPSplitError):
 
 class CutError(ProgramError):
     """There is no such cut, or the program cannot be cut there."""
+
+
+class TrainingError(PPSplitError):
+    """Training cannot go on: the loss is not finite, or the saved state is damaged or of another training."""
 
 
 class ExportError(PPSplitError):

@@ -26,10 +26,10 @@ def find_split(root: Path, split: str) -> Tuple[Path, Path]:
     layouts = [(root / split / "instances.json", root / split / "images")]
     if split:
         layouts.append((root / "annotations" / f"instances_{split}.json", root / split))
-    for annotations, images in layouts:
-        if annotations.is_file() and images.is_dir():
-            return annotations, images
-    wanted = " nor ".join(f"{annotations} with {images}/" for annotations, images in layouts)
+    for file, images in layouts:
+        if file.is_file() and images.is_dir():
+            return file, images
+    wanted = " nor ".join(f"{file} with {images}/" for file, images in layouts)
     raise DataError(
         f"no data: neither {wanted}; `ppsplit make-shapes` makes a small set in dataset/shapes, "
         "--root takes any set in COCO's format"

@@ -1,0 +1,1 @@
+"""Training: targets, loss, schedule, averaging, checkpoints to resume from, and the loop that joins them."""

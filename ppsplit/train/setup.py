@@ -1,0 +1,79 @@
+"""The network a training begins with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import List, Optional, Tuple
+
+from ppsplit.errors import WeightsError
+from ppsplit.image import Preprocess
+from ppsplit.models import build_model, model_family
+from ppsplit.models.blocks import HeadConv
+from ppsplit.models.checkpoint import read_checkpoint
+from ppsplit.models.weights import load_weights
+from ppsplit.paddle_first import paddle
+
+CHECKPOINT_SUFFIX = ".npz"
+OBJECT_PRIOR = 0.01  # of a fresh head's cells; at 0.5 the many empty ones would drown the first steps (Lin, 2017)
+
+
+def fresh_network(model: str, num_classes: int, width: float, seed: int) -> paddle.nn.Layer:
+    """A network with random weights that depend on `seed` alone."""
+    paddle.seed(seed)
+    network = build_model(model, num_classes, width)
+    for layer in network.sublayers():
+        if isinstance(layer, HeadConv):
+            _expect_few_objects(layer, 5 + num_classes)
+    return network
+
+
+def pretrained_network(
+    model: str, weights: Path, num_classes: int, seed: int
+) -> Tuple[paddle.nn.Layer, Preprocess, Optional[str]]:
+    """A network with the weights of a file, whatever number of classes that was made for.
+
+    Args:
+        weights: any that `load_weights` knows; a checkpoint of this project also says how wide the network is.
+
+    Returns:
+        the network, how images become its input, and what had to be begun afresh, None for nothing.
+
+    Raises:
+        WeightsError: the file is not of this network.
+    """
+    source, preprocess = loaded_network(model, weights)
+    if source.params.num_classes == num_classes:
+        return source, preprocess, None
+    network = fresh_network(model, num_classes, source.params.width, seed)
+    network.params = dataclasses.replace(source.params, num_classes=num_classes)
+    known, fresh = source.state_dict(), []
+    for name, tensor in network.state_dict().items():
+        if list(known[name].shape) == list(tensor.shape):
+            tensor.set_value(known[name])
+        else:
+            fresh.append(name)
+    note = f"{weights} knows {source.params.num_classes} classes, the data has {num_classes}: begun afresh "
+    return network, preprocess, note + ", ".join(_heads(fresh))
+
+
+def loaded_network(model: str, weights: Path) -> Tuple[paddle.nn.Layer, Preprocess]:
+    """The network that a weight file is of, and how images become its input. Raises WeightsError."""
+    if Path(weights).suffix != CHECKPOINT_SUFFIX:
+        network = model_family(model).build(model_family(model).params)
+        return network, load_weights(network, weights).preprocess
+    checkpoint = read_checkpoint(weights)
+    if checkpoint.model != model:
+        raise WeightsError(f"{weights} is a {checkpoint.model}, not a {model}; say --model {checkpoint.model}")
+    return checkpoint.build(), checkpoint.preprocess
+
+
+def _expect_few_objects(head: HeadConv, per_anchor: int) -> None:
+    bias = head.conv.bias.numpy()
+    bias[4::per_anchor] = -math.log((1 - OBJECT_PRIOR) / OBJECT_PRIOR)
+    head.conv.bias.set_value(bias)
+
+
+def _heads(names: List[str]) -> List[str]:
+    return sorted({name.split(".")[0] for name in names})
