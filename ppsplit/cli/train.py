@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ppsplit.cli.options import run
+from ppsplit.data.layout import find_split
 from ppsplit.export.network import find_weights
 from ppsplit.train.config import TrainConfig
 from ppsplit.train.listener import Listener, Step
@@ -28,6 +29,7 @@ def train_with(config: TrainConfig) -> None:
     """Train, with a progress bar on the error stream and a last line on the other."""
     warnings.filterwarnings("ignore", message="When training, we now always track")  # Paddle, of batch normalisation
     processes = Processes.join()
+    find_split(config.root, config.train_split)  # before anything is fetched
     # the first process fetches what is missing, the others find it there
     weights = find_weights(config.model, config.weights) if processes.leads and not config.scratch else None
     processes.wait()

@@ -56,11 +56,11 @@ def network_ap(
     tables = processes.gathered(table)
     if not processes.leads:
         return {}
-    found = {
+    by_image = {
         image.image_id: _detections(tables[index % processes.world][index // processes.world])
         for index, image in enumerate(coco_set.images)
     }
-    return coco_box_ap(coco_set, found)
+    return coco_box_ap(coco_set, by_image)
 
 
 def check_classes(num_classes: int, coco_set: CocoSet) -> None:

@@ -18,7 +18,7 @@ from ppsplit.models import model_family
 from ppsplit.models.blocks import ConvBN
 from ppsplit.models.checkpoint import save_checkpoint
 from ppsplit.paddle_first import paddle
-from ppsplit.train.average_precision import check_classes, network_ap
+from ppsplit.train.average_precision import network_ap
 from ppsplit.train.config import TrainConfig
 from ppsplit.train.ema import AveragedNetwork
 from ppsplit.train.listener import Listener, Step
@@ -63,8 +63,10 @@ class Training:
         self.identity = {**config.identity(), "annotations_sha256": sha256_of(annotations)}
         network, preprocess = self._network(weights)
         self.preprocess = replace(preprocess, input_hw=(config.side, config.side))
-        if self.val is not None:
-            check_classes(network.params.num_classes, self.val)
+        if self.val is not None and self.val.category_ids != self.data.category_ids:
+            raise ConfigError(
+                f"{config.train_split} and {config.val_split} have other categories; use splits of one set"
+            )
         plan = BatchPlan(
             len(self.data.images), config.batch, config.seed, config.input_sizes, processes.rank, processes.world
         )

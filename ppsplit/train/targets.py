@@ -95,5 +95,5 @@ def _last_of_each(cells: np.ndarray) -> np.ndarray:
 
 
 def _with_row(values: np.ndarray, first: float, dtype: type = np.float32) -> np.ndarray:
-    row = np.full((1, *values.shape[1:]), first, dtype)
+    row: np.ndarray = np.full((1, *values.shape[1:]), first, dtype)
     return np.concatenate([row, values.astype(dtype)])

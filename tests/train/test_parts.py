@@ -30,9 +30,9 @@ def test_the_average_follows_the_weights() -> None:
     before = network.conv1.conv.weight.numpy()
     network.conv1.conv.weight.set_value(before + 1)
     average.update(network, 1000)
-    np.testing.assert_allclose(average.network.conv1.conv.weight.numpy(), before + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(average.network.conv1.conv.weight.numpy(), before + 0.5, atol=1e-6)
     average.update(network, 0)  # early on the decay is 0.1
-    np.testing.assert_allclose(average.network.conv1.conv.weight.numpy(), before + 0.95, rtol=1e-6)
+    np.testing.assert_allclose(average.network.conv1.conv.weight.numpy(), before + 0.95, atol=1e-6)
 
 
 def learner(seed: int = 0) -> Learner:
@@ -114,14 +114,16 @@ def test_a_fresh_network_depends_on_its_seed_and_expects_few_objects() -> None:
 
 def test_shared_batch_norm_is_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ppsplit.train.sync_bn._mean", lambda x: x.clone())
-    x = np.random.default_rng(0).normal(1, 2, (4, 3, 5, 5)).astype(np.float32)
+    x = np.random.default_rng(0).normal(1, 2, (4, 3, 96, 96)).astype(np.float32)
     results = []
     for kind in (paddle.nn.BatchNorm2D, SharedBatchNorm2D):
         bn, inputs = kind(3), paddle.to_tensor(x, stop_gradient=False)
-        (bn(inputs) ** 3).sum().backward()
-        results.append([bn._mean, bn._variance, bn.weight.grad, bn.bias.grad, inputs.grad])
+        outputs = bn(inputs)
+        (outputs**3).mean().backward()
+        results.append([outputs, bn._mean, bn._variance, bn.weight.grad, bn.bias.grad, inputs.grad])
     for ours, theirs in zip(results[1], results[0]):
-        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=2e-4, atol=2e-4)
+        largest = np.abs(theirs.numpy()).max()
+        np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-4, atol=1e-4 * largest)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,9 @@ def test_settings_out_of_range_are_refused(wrong: dict, message: str) -> None:
         TrainConfig(**wrong)
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "configs").glob("*_coco*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "configs").glob("*_coco*.yaml")), ids=lambda p: p.stem
+)
 def test_the_configs_are_read(path: Path) -> None:
     bound = parse(TrainConfig, ["--config", str(path), "--epochs", "7"])
     config = TrainConfig(**bound.arguments)

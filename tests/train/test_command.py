@@ -1,0 +1,92 @@
+"""`ppsplit train`, `eval` and `make-shapes` as they are typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+
+from ppsplit.cli import main
+from ppsplit.train.log import read_log
+
+from .conftest import ROOT, finish
+
+COCO = ROOT.parent / "shared" / "coco"
+
+
+def tool(name: str, *arguments: str) -> List[str]:
+    return [sys.executable, str(ROOT / "tools" / name), *arguments]
+
+
+def test_without_data_one_line_says_what_to_do(tmp_path: Path) -> None:
+    done = subprocess.run(tool("train.py"), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.count("\n") == 1 and "make-shapes" in done.stderr
+
+
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "--ignore-threshold" in words and "not told that it is background" in words
+
+
+def test_a_finished_training_is_not_overwritten(
+    small_shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "last.npz").write_bytes(b"")
+    words = ["train", "--scratch", "--width", "0.1", "--root", str(small_shapes), "--output", str(tmp_path)]
+    assert main([*words, "--input-sizes", "64"]) == 1
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_defaults_fine_tune_the_downloadable_model(yolo_weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "complete_model").symlink_to(yolo_weights.parent)
+    finish(tool("make_shapes.py", "--train", "8", "--val", "2", "--side", "64"), tmp_path)
+    said = finish(tool("train.py", "--epochs", "1", "--input-sizes", "64"), tmp_path)
+    assert "knows 80 classes, the data has 4: begun afresh head16, head32" in said
+    model = str(tmp_path / "output" / "train" / "model.npz")
+    assert "AP" in finish(tool("eval.py", "--weights", model), tmp_path).upper()
+
+
+def test_a_truncated_image_is_skipped_by_name(small_shapes: Path, tmp_path: Path) -> None:
+    root = tmp_path / "shapes"
+    for path in (p for p in small_shapes.rglob("*") if p.is_file()):
+        copy = root / path.relative_to(small_shapes)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes()[: 500 if path.name == "000002.jpg" and "train" in path.parts else None])
+    more = ["--scratch", "--width", "0.1", "--epochs", "1", "--batch", "4", "--input-sizes", "64"]
+    said = finish(tool("train.py", "--root", str(root), *more), tmp_path)
+    assert "1 images are truncated: 000002.jpg" in said
+
+
+def last_ap(folder: Path) -> Dict[str, Any]:
+    return {name: float(value) for name, value in read_log(folder / "ap.csv")[-1].items()}
+
+
+@pytest.mark.slow
+def test_shapes_are_learnt_from_scratch(tmp_path: Path) -> None:
+    finish(tool("make_shapes.py"), tmp_path)
+    began = time.monotonic()
+    config = str(ROOT / "configs" / "yolov3_tiny_shapes.yaml")
+    process = tool("train.py", "--config", config, "--epochs", "20", "--eval-every", "20")
+    assert subprocess.run(process, cwd=tmp_path, capture_output=True, timeout=900).returncode == 0
+    assert last_ap(tmp_path / "output" / "yolov3_tiny_shapes")["ap50"] >= 0.9
+    assert time.monotonic() - began < 600
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.skipif(not COCO.is_dir(), reason="../shared/coco is not here")
+def test_fine_tuning_on_128_photos_does_no_harm(yolo_weights: Path, tmp_path: Path) -> None:
+    config = str(ROOT / "configs" / "yolov3_tiny_coco128.yaml")
+    process = tool("train.py", "--config", config, "--root", str(COCO), "--weights", str(yolo_weights))
+    subprocess.run(process, cwd=tmp_path, capture_output=True, timeout=2900, check=True)
+    folder = tmp_path / "output" / "yolov3_tiny_coco128"
+    losses = [float(row["loss"]) for row in read_log(folder / "steps.csv")]
+    assert np.mean(losses[-16:]) < np.mean(losses[:16])
+    assert last_ap(folder)["ap"] >= 0.196 - 0.01
