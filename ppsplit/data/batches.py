@@ -33,7 +33,7 @@ class Batch:
     Attributes:
         images: float32 [B, 3, S, S].
         boxes_xyxy: float32 [B, M, 4] in input pixels; zeros where there is no object.
-        class_ids: int64 [B, M]; `NO_CLASS` where there is no object.
+        class_ids: int64 [B, M]; `NO_CLASS` where there is no object, `CROWD_CLASS` for a crowd.
         weights: float32 [B, M]; 0 where there is no object.
     """
 

@@ -17,12 +17,13 @@ MISSING_IMAGE = "images are missing"
 UNREADABLE_IMAGE = "images cannot be read"
 TRUNCATED_IMAGE = "images are truncated"
 EMPTY_IMAGE = "images have no object and are kept as background"
-CROWD = "boxes are crowds and teach nothing"
+CROWD = "boxes are crowds: nothing is taught there"
 UNKNOWN_CATEGORY = "annotations have an unknown category"
 UNKNOWN_IMAGE = "annotations belong to no image"
 BAD_BOX = "boxes are no boxes"
 OUTSIDE_BOX = "boxes lie outside their image"
 CLIPPED_BOX = "boxes were clipped to their image"
+CROWD_CLASS = -2  # stands where a class id does
 CLIP_TOLERANCE = 1.0  # pixels; COCO's own boxes hang over by rounding
 
 
@@ -34,7 +35,7 @@ class LabelledImage:
         image_id: COCO's.
         path: the file.
         boxes_xyxy: float32 [N, 4] in pixels, inside the image, area above zero.
-        class_ids: int64 [N].
+        class_ids: int64 [N]; `CROWD_CLASS` for a region with more objects than anyone marked.
     """
 
     image_id: int
@@ -79,7 +80,7 @@ class TrainingSet:
         objects = _objects(values["annotations"], entries, class_of, problems)
         images = [_labelled(i, files[i], objects.get(i, []), problems) for i in sorted(entries)]
         usable = tuple(image for image in images if image is not None)
-        if not usable or not any(len(image.class_ids) for image in usable):
+        if not any((image.class_ids != CROWD_CLASS).any() for image in usable):
             raise DataError(
                 f"nothing in {annotations} can be trained on: {'; '.join(problems.lines()) or 'it is empty'}. "
                 f"Images are looked for in {images_dir}"
@@ -100,14 +101,16 @@ def _objects(
         image_id = annotation.get("image_id")
         if image_id not in entries:
             problems.add(UNKNOWN_IMAGE, name)
-        elif annotation.get("iscrowd"):
-            problems.add(CROWD, name)
         elif annotation.get("category_id") not in class_of:
             problems.add(UNKNOWN_CATEGORY, name)
         else:
             box = _checked_box(annotation.get("bbox"), entries[image_id], name, problems)
+            class_id = class_of[annotation["category_id"]]
+            if annotation.get("iscrowd"):
+                problems.add(CROWD, name)
+                class_id = CROWD_CLASS
             if box is not None:
-                objects.setdefault(image_id, []).append((box, class_of[annotation["category_id"]]))
+                objects.setdefault(image_id, []).append((box, class_id))
     return objects
 
 

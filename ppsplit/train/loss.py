@@ -2,8 +2,8 @@
 
 Per object: binary cross-entropy of the centre within its cell, L1 of the log size, both times 2 - area; binary
 cross-entropy of objectness and of each class, with smoothed labels. Per cell without an object: objectness 0, unless
-its box already overlaps some object by more than the ignore threshold. All are sums over an image and means over
-images.
+its box already overlaps some object by more than the ignore threshold, or lies within a crowd by more than that. All
+are sums over an image and means over images.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 
 from ppsplit.data.batches import Batch
+from ppsplit.data.training_set import CROWD_CLASS
 from ppsplit.decode.yolov3 import MAX_LOG_SIZE
 from ppsplit.models import Params
 from ppsplit.paddle_first import paddle
@@ -48,14 +49,15 @@ class YoloV3Loss:
             a scalar for each of `PARTS`.
         """
         boxes = paddle.to_tensor(batch.boxes_xyxy)
+        crowds = paddle.to_tensor(batch.class_ids == CROWD_CLASS)
         sums: Dict[str, List[paddle.Tensor]] = {part: [] for part in PARTS}
         for number, (head, targets) in enumerate(zip(heads, assign_targets(batch, self.params))):
-            for part, value in self._of_head(number, head.astype("float32"), targets, boxes).items():
+            for part, value in self._of_head(number, head.astype("float32"), targets, boxes, crowds).items():
                 sums[part].append(value)
         return {part: paddle.add_n(values) / len(batch.images) for part, values in sums.items()}
 
     def _of_head(
-        self, number: int, head: paddle.Tensor, targets: HeadTargets, boxes: paddle.Tensor
+        self, number: int, head: paddle.Tensor, targets: HeadTargets, boxes: paddle.Tensor, crowds: paddle.Tensor
     ) -> Dict[str, paddle.Tensor]:
         n, _, height, width = head.shape
         mask, stride = self.params.masks[number], self.params.strides[number]
@@ -68,7 +70,9 @@ class YoloV3Loss:
         return {
             "xy": (_cross_entropy(found[:, 0:2], paddle.to_tensor(targets.centres)) * box_weights).sum(),
             "wh": ((found[:, 2:4] - paddle.to_tensor(targets.log_sizes)).abs() * box_weights).sum(),
-            "objectness": self._objectness(values, targets, boxes, mask, stride),
+            "objectness": self._objectness(
+                values[..., 4], targets, _best_overlap(self._decoded(values.detach(), mask, stride), boxes, crowds)
+            ),
             "class": (_cross_entropy(found[:, 5:], labels) * weights.unsqueeze(1)).sum(),
         }
 
@@ -80,17 +84,13 @@ class YoloV3Loss:
         labels[np.arange(len(class_ids)), class_ids] = 1 - delta
         return labels
 
-    def _objectness(
-        self, values: paddle.Tensor, targets: HeadTargets, boxes: paddle.Tensor, mask: Sequence[int], stride: int
-    ) -> paddle.Tensor:
-        logits = values[..., 4]  # [N, A, H, W]
+    def _objectness(self, logits: paddle.Tensor, targets: HeadTargets, overlap: paddle.Tensor) -> paddle.Tensor:
+        """Of logits [N, A, H, W] whose boxes overlap the objects by [N, A * H * W]."""
         size = int(np.prod(logits.shape))
         is_object, weights = np.zeros(size, np.float32), np.zeros(size, np.float32)
         is_object[targets.cells[1:]] = 1.0
         weights[targets.cells[1:]] = targets.weights[1:]
-        with paddle.no_grad():
-            overlap = _best_overlap(self._decoded(values, mask, stride), boxes).reshape(logits.shape)
-            learns = (overlap <= self.ignore_threshold).astype("float32")
+        learns = (overlap.reshape(logits.shape) <= self.ignore_threshold).astype("float32")
         objects = paddle.to_tensor(is_object.reshape(logits.shape))
         per_cell = paddle.where(objects > 0, paddle.to_tensor(weights.reshape(logits.shape)), learns)
         return (_cross_entropy(logits, objects) * per_cell).sum()
@@ -110,11 +110,22 @@ def _cross_entropy(logits: paddle.Tensor, targets: paddle.Tensor) -> paddle.Tens
     return paddle.nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
 
 
-def _best_overlap(proposed: paddle.Tensor, objects: paddle.Tensor) -> paddle.Tensor:
-    """The largest IoU, float32 [N, K], of boxes [N, K, 4] with any of the objects [N, M, 4]; zeros are no object."""
+@paddle.no_grad()
+def _best_overlap(proposed: paddle.Tensor, objects: paddle.Tensor, crowds: paddle.Tensor) -> paddle.Tensor:
+    """The largest overlap of each proposed box with anything.
+
+    Args:
+        proposed: float32 [N, K, 4].
+        objects: float32 [N, M, 4]; zeros are no object.
+        crowds: bool [N, M].
+
+    Returns:
+        float32 [N, K]: IoU with an object, the share of the proposed box that lies within a crowd.
+    """
     proposed, objects = proposed.unsqueeze(2), objects.unsqueeze(1)
     top_left = paddle.maximum(proposed[..., :2], objects[..., :2])
     bottom_right = paddle.minimum(proposed[..., 2:], objects[..., 2:])
     both = paddle.clip(bottom_right - top_left, min=0).prod(axis=-1)
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (proposed, objects)]
-    return (both / paddle.clip(areas[0] + areas[1] - both, min=1e-9)).max(axis=-1)
+    area, object_area = ((boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (proposed, objects))
+    outside = (object_area - both) * (1 - crowds.unsqueeze(1).astype("float32"))
+    return (both / paddle.clip(area + outside, min=1e-9)).max(axis=-1)

@@ -13,7 +13,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.data.batches import NO_CLASS, Batch
+from ppsplit.data.batches import Batch
 from ppsplit.models import Params
 
 NOWHERE = 0  # the cell of the one row that is always there
@@ -42,7 +42,7 @@ class HeadTargets:
 
 def assign_targets(batch: Batch, params: Params) -> List[HeadTargets]:
     """The targets of each head for a batch."""
-    image, slot = np.nonzero(batch.class_ids != NO_CLASS)
+    image, slot = np.nonzero(batch.class_ids >= 0)  # neither padding nor a crowd
     boxes = batch.boxes_xyxy[image, slot].astype(np.float64)
     anchors = np.array(params.anchors, np.float64)
     used = np.unique(np.concatenate([np.array(mask) for mask in params.masks]))

@@ -56,13 +56,18 @@ def test_a_box_that_hangs_over_is_clipped(spoilt: Open) -> None:
     ("key", "value", "reason"),
     [
         ("category_id", 99, reasons.UNKNOWN_CATEGORY),
-        ("iscrowd", 1, reasons.CROWD),
         ("image_id", 999, reasons.UNKNOWN_IMAGE),
     ],
 )
 def test_annotations_that_teach_nothing_are_counted(spoilt: Open, key: str, value: int, reason: str) -> None:
     data = spoilt(lambda values, images: values["annotations"][2].update({key: value}))
     assert data.problems.names(reason) == ["annotation 3"]
+
+
+def test_a_crowd_is_counted_and_keeps_its_place(spoilt: Open) -> None:
+    data = spoilt(lambda values, images: values["annotations"][2].update(iscrowd=1))
+    assert data.problems.names(reasons.CROWD) == ["annotation 3"]
+    assert sum((image.class_ids == reasons.CROWD_CLASS).sum() for image in data.images) == 1
 
 
 def test_a_missing_image_is_named(spoilt: Open) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ppsplit.data.batches import Batch
+from ppsplit.data.training_set import CROWD_CLASS
 from ppsplit.detections import pairwise_iou
 from ppsplit.models.yolov3_tiny import YoloV3TinyParams
 from ppsplit.paddle_first import paddle
@@ -81,6 +82,20 @@ def test_the_ignore_threshold_spares_boxes() -> None:
     heads = [paddle.to_tensor(head) for head in random_heads(batch, scale=0.5)]
     strict, lax = (float(YoloV3Loss(PARAMS, t)(heads, batch)["objectness"]) for t in (1.0, 0.2))
     assert lax < strict
+
+
+def test_a_crowd_is_neither_object_nor_background() -> None:
+    batch = random_batch(1, images=1, most=1, side=96)
+    whole = np.array([[[0, 0, 96, 96]]], np.float32)
+    weight, heads = np.ones((1, 1), np.float32), [np.full_like(head, -3) for head in random_heads(batch)][:2]
+    heads = [paddle.to_tensor(head[:1]) for head in heads]
+    parts = []
+    for class_id in (-1, CROWD_CLASS):
+        boxes = whole * (class_id != -1)
+        parts.append(YoloV3Loss(PARAMS)(heads, Batch(batch.images, boxes, np.array([[class_id]]), weight)))
+    empty, crowd = ({part: float(value) for part, value in p.items()} for p in parts)
+    assert empty["objectness"] > 0 and crowd["objectness"] < 0.2 * empty["objectness"]  # only what hangs over is left
+    assert all(p[part] == 0 for p in (empty, crowd) for part in ("xy", "wh", "class"))
 
 
 def test_what_is_said_right_costs_nothing() -> None:
