@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Dict, Optional, Tuple
 
-from ppsplit.bundle import sha256_of
 from ppsplit.data.batches import Batch, BatchPlan, BatchSource
 from ppsplit.data.coco import CocoSet
 from ppsplit.data.layout import find_split
 from ppsplit.data.training_set import TrainingSet
 from ppsplit.errors import ConfigError, TrainingError
+from ppsplit.files import sha256_of
 from ppsplit.image import Preprocess
 from ppsplit.models import model_family
 from ppsplit.models.blocks import ConvBN

@@ -31,10 +31,13 @@ def tool(name: str, *arguments: str) -> List[str]:
     return [sys.executable, str(ROOT / "tools" / name), *arguments]
 
 
-def test_without_data_one_line_says_what_to_do(tmp_path: Path) -> None:
-    done = subprocess.run(tool("train.py"), cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and "make-shapes" in done.stderr
+def test_without_data_one_line_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["train"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "make-shapes" in said.err
 
 
 def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,10 +105,11 @@ def loss_on_train128(weights: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.skipif(not COCO.is_dir(), reason="../shared/coco is not here")
+@pytest.mark.skipif(not COCO.is_dir(), reason="the COCO images are not on this machine")
 def test_fine_tuning_on_128_photos_does_no_harm(yolo_weights: Path, tmp_path: Path) -> None:
     config = str(ROOT / "configs" / "yolov3_tiny_coco128.yaml")
     process = tool("train.py", "--config", config, "--root", str(COCO), "--weights", str(yolo_weights))
+    process += ["--val-split", "val158"]
     subprocess.run(process, cwd=tmp_path, capture_output=True, timeout=2900, check=True)
     folder = tmp_path / "output" / "yolov3_tiny_coco128"
     assert loss_on_train128(folder / "model.npz") < loss_on_train128(yolo_weights)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Dict
 
 import numpy as np
+import pytest
 
 from ppsplit.train.log import read_log
 from ppsplit.train.setup import fresh_network
@@ -24,6 +25,7 @@ def trained(folder: Path) -> Dict[str, np.ndarray]:
         return {name[len(NETWORK) :]: archive[name] for name in archive.files if name.startswith(NETWORK)}
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(train_command: Command, tmp_path: Path) -> None:
     finish(train_command(tmp_path / "one", *SETTINGS), tmp_path)
     launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "logs")]
