@@ -21,6 +21,7 @@ def demo(
     input: Optional[Path] = None,
     output: Path = Path("output/demo"),
     bundle: Path = Path("freezed/demo"),
+    json: Optional[Path] = None,
 ) -> None:
     """Fetch weights, export a split detector, serve one half, run the other on photos, leave pictures.
 
@@ -29,11 +30,12 @@ def demo(
             network reaches them.
         output: Folder for the drawn pictures and report.json.
         bundle: Where to write the bundle.
+        json: Write the table of the split and its rivals there, too; report.json holds it in any case.
     """
     images = list_images(input) if input else [*sample_photos(), *coco_photos(Path("dataset/demo"))]
     report = run_demo(images, output, bundle, lambda line: print(line, flush=True))
     print_table([_image_row(image) for image in report["client"]["images"]], title="what the split detector found")
-    print_table(report["rows"], COLUMNS, title="the split and its rivals")
+    print_table(report["rows"], COLUMNS, title="the split and its rivals", json_path=json)
     print(f"pictures and report.json are in {output}/")
 
 
