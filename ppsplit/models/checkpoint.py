@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
@@ -16,12 +12,12 @@ import numpy as np
 from ppsplit.errors import ConfigError, WeightsError
 from ppsplit.image import Preprocess
 from ppsplit.models import Params, model_family
+from ppsplit.models.archive import read_archive, write_archive
 from ppsplit.models.assign import assign_tensors
 from ppsplit.paddle_first import paddle
 
 FORMAT = "ppsplit-checkpoint"
 FORMAT_VERSION = 1
-HEADER = "__header__"  # uint8 array: UTF-8 JSON
 
 
 @dataclass(frozen=True)
@@ -53,21 +49,13 @@ def save_checkpoint(network: paddle.nn.Layer, path: Path, preprocess: Optional[P
     Args:
         preprocess: how images became its input; the family's own where not given.
     """
-    path = Path(path)
     header = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "model": network.model_name,
         "params": dataclasses.asdict(network.params),
         "preprocess": (preprocess or model_family(network.model_name).preprocess).to_json(),
     }
     arrays = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
-    arrays[HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(partial, "wb") as stream:  # a stream, because savez would add .npz to a name
-        np.savez(stream, **arrays)
-    os.replace(partial, path)
+    write_archive(Path(path), FORMAT, FORMAT_VERSION, header, arrays)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -76,34 +64,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         WeightsError: cannot be read, damaged, not a checkpoint of this project or of another version.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}; give a checkpoint") from error
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise WeightsError(f"{path} is damaged or not an .npz of plain arrays ({error})") from error
-    header = _header(arrays.pop(HEADER, None), path)
+    header, arrays = read_archive(path, FORMAT, FORMAT_VERSION)
     try:
         family = model_family(header["model"])
         params = type(family.params)(**{key: _tuples(value) for key, value in header["params"].items()})
         return Checkpoint(header["model"], params, Preprocess.from_json(header["preprocess"]), arrays)
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         raise WeightsError(f"the header of {path} is damaged ({error}); save the checkpoint again") from error
-
-
-def _header(array: Optional[np.ndarray], path: Path) -> Dict[str, Any]:
-    try:
-        header = json.loads(array.tobytes().decode()) if array is not None else {}
-    except ValueError:
-        header = {}
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise WeightsError(f"{path} is an .npz but not a checkpoint of ppsplit; save one with save_checkpoint")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} is a checkpoint of version {header.get('format_version')}, this ppsplit reads {FORMAT_VERSION}"
-        )
-    return header
 
 
 def _tuples(value: Any) -> Any:

@@ -9,22 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
 import numpy as np
 
-from ppsplit.errors import TrainingError
+from ppsplit.errors import TrainingError, WeightsError
+from ppsplit.models.archive import read_archive, write_archive
 from ppsplit.models.assign import assign_tensors
 from ppsplit.paddle_first import paddle
 
 FORMAT = "ppsplit-training"
 FORMAT_VERSION = 1
-HEADER = "__header__"  # uint8 array: UTF-8 JSON
 NETWORK, AVERAGED, MOMENTS = "network/", "averaged/", "moments/"
 
 
@@ -61,21 +58,11 @@ class Learner:
 
     def save(self, path: Path, position: Position, identity: Dict[str, Any]) -> None:
         """Write all of it to `path`. `identity` is what decides the result beside the data; see `restore`."""
-        header = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "position": dataclasses.asdict(position),
-            "identity": identity,
-        }
+        header = {"position": dataclasses.asdict(position), "identity": identity}
         arrays = {NETWORK + name: tensor.numpy() for name, tensor in self.network.state_dict().items()}
         arrays.update({AVERAGED + name: tensor.numpy() for name, tensor in self.averaged.state_dict().items()})
         arrays.update({MOMENTS + name: array for name, array in self._moments().items()})
-        arrays[HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-        partial = path.with_name(path.name + ".partial")  # one name, so that a killed save leaves one file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(partial, path)
+        write_archive(path, FORMAT, FORMAT_VERSION, header, arrays)
 
     def restore(self, path: Path, identity: Dict[str, Any]) -> Position:
         """Set everything as it was saved.
@@ -83,8 +70,10 @@ class Learner:
         Raises:
             TrainingError: damaged, not a training's state, or saved with another `identity`.
         """
-        arrays = _read(path)
-        header = _header(arrays.pop(HEADER, None), path)
+        try:
+            header, arrays = read_archive(path, FORMAT, FORMAT_VERSION)
+        except WeightsError as error:
+            raise TrainingError(f"{error}; begin again without --resume") from error
         try:
             position = Position(**header["position"])
             saved = dict(header["identity"])
@@ -127,29 +116,6 @@ class Learner:
 
 def _part(arrays: Dict[str, np.ndarray], prefix: str) -> Dict[str, np.ndarray]:
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _read(path: Path) -> Dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise TrainingError(f"cannot read {path} ({error}); begin again without --resume") from error
-
-
-def _header(array: Optional[np.ndarray], path: Path) -> Dict[str, Any]:
-    try:
-        header = json.loads(array.tobytes().decode()) if array is not None else {}
-    except ValueError:
-        header = {}
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise TrainingError(f"{path} is not the state of a training; give the --output folder of one")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise TrainingError(
-            f"{path} is a training's state of version {header.get('format_version')}, this ppsplit reads "
-            f"{FORMAT_VERSION}; begin again without --resume"
-        )
-    return header
 
 
 def all_finite(parts: Dict[str, float]) -> bool:

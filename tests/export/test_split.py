@@ -106,8 +106,9 @@ def test_a_certificate_is_refused_for_nan_for_shape_and_for_error() -> None:
         compare({"y": np.ones((1, 3), np.float32)}, good, "here")
 
 
+@pytest.mark.parametrize("shift", [1e6, 1e-3], ids=["far off", "ten times the tolerance"])
 def test_a_bundle_that_is_off_replaces_nothing(
-    skip_model: FrozenModel, photos: Tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    skip_model: FrozenModel, photos: Tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shift: float
 ) -> None:
     first = export_bundle(skip_model, plan(photos, "stem"), tmp_path / "b", lambda step: None)
     written = split._write_part
@@ -117,7 +118,8 @@ def test_a_bundle_that_is_off_replaces_nothing(
         if prefix.name == "tail":
             params = prefix.with_name("tail.pdiparams")
             values = bytearray(params.read_bytes())
-            values[-4:] = np.float32(1e6).tobytes()  # the last element of the last parameter
+            last = np.frombuffer(bytes(values[-4:]), np.float32)[0]  # the last element of the last parameter
+            values[-4:] = np.float32(last + shift).tobytes()
             params.write_bytes(bytes(values))
 
     monkeypatch.setattr(split, "_write_part", off_by_a_tail)
@@ -166,26 +168,6 @@ def test_an_altered_manifest_is_refused(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(json.dumps(values))
     with pytest.raises(BundleError, match="altered"):
         Bundle.open(tmp_path)
-
-
-def test_a_head_a_little_off_is_refused(
-    skip_model: FrozenModel, photos: Tuple[Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ten times the tolerance is far too little to see, and must not pass."""
-    written = split._write_part
-
-    def a_little_off(frozen: FrozenModel, operators: tuple, feeds: list, fetches: list, prefix: Path) -> None:
-        written(frozen, operators, feeds, fetches, prefix)
-        if prefix.name == "tail":
-            params = prefix.with_name("tail.pdiparams")
-            values = bytearray(params.read_bytes())
-            last = np.frombuffer(bytes(values[-4:]), np.float32)[0]
-            values[-4:] = np.float32(last + 1e-3).tobytes()
-            params.write_bytes(bytes(values))
-
-    monkeypatch.setattr(split, "_write_part", a_little_off)
-    with pytest.raises(CertificationError, match="0001|1e-04"):
-        export_bundle(skip_model, plan(photos, "deep"), tmp_path / "b", lambda step: None)
 
 
 def test_a_lite_tail_is_certified_too(bundle: Bundle) -> None:

@@ -12,7 +12,8 @@ import pytest
 from ppsplit.errors import UnsafePickleError, WeightsError
 from ppsplit.image import Preprocess
 from ppsplit.models import build_model
-from ppsplit.models.checkpoint import HEADER, read_checkpoint, save_checkpoint
+from ppsplit.models.archive import HEADER
+from ppsplit.models.checkpoint import read_checkpoint, save_checkpoint
 from ppsplit.models.darknet_cfg import format_cfg
 from ppsplit.models.darknet_layout import darknet_sections
 from ppsplit.models.darknet_weights import save_darknet_weights
@@ -151,8 +152,8 @@ def header(**values) -> np.ndarray:
         (lambda arrays: arrays.update({"conv1.bn.bias": np.zeros(5, np.float32)}), r"conv1.bn.bias \[5\] instead of"),
         (lambda arrays: arrays.update({"conv1.bn.bias": np.zeros(4, np.int32)}), "not floats: conv1.bn.bias"),
         (lambda arrays: arrays.update({"conv1.bn.bias": np.full(4, np.nan, "f4")}), "not finite: conv1.bn.bias"),
-        (lambda arrays: arrays.pop(HEADER), "not a checkpoint of ppsplit"),
-        (lambda arrays: arrays.update({HEADER: header(format="x")}), "not a checkpoint of ppsplit"),
+        (lambda arrays: arrays.pop(HEADER), "not a ppsplit-checkpoint"),
+        (lambda arrays: arrays.update({HEADER: header(format="x")}), "not a ppsplit-checkpoint"),
         (
             lambda arrays: arrays.update({HEADER: header(format="ppsplit-checkpoint", format_version=9)}),
             "version 9",

@@ -75,7 +75,7 @@ def test_damaged_states_are_refused(tmp_path: Path) -> None:
         with pytest.raises(TrainingError, match="begin again"):
             learner().restore(path, {})
     save_checkpoint(small(), path)
-    with pytest.raises(TrainingError, match="not the state of a training"):
+    with pytest.raises(TrainingError, match="not a ppsplit-training"):
         learner().restore(path, {})
 
 
