@@ -6,7 +6,7 @@ PPSplitError
 │   └── ImageError            one file is not a readable image
 ├── WeightsError              a weight file does not fit the network or is damaged
 │   └── UnsafePickleError     a checkpoint asks for something to be executed
-├── DownloadError             a named file could not be fetched, or its hash is wrong
+├── DownloadError             a named file could not be fetched or unpacked, or its hash is wrong
 ├── ProgramError              a frozen program cannot be read or used
 │   └── CutError              there is no such cut, or the program cannot be cut there
 ├── TrainingError             training cannot go on
@@ -53,7 +53,7 @@ class UnsafePickleError(WeightsError):
 
 
 class DownloadError(PPSplitError):
-    """A named file could not be fetched, or its hash is wrong."""
+    """A named file could not be fetched or unpacked, or its hash is wrong."""
 
 
 class ProgramError(PPSplitError):

@@ -37,6 +37,7 @@ class Verb:
 VERBS = {
     "demo": Verb("ppsplit.cli.demo", "demo", "everything at once: real photos through a split YOLOv3"),
     "download": Verb("ppsplit.cli.download", "download", "fetch named weights, or list them"),
+    "download-coco": Verb("ppsplit.cli.download_coco", "download_coco", "fetch COCO 2014 or 2017 to train on"),
     "make-shapes": Verb("ppsplit.cli.make_shapes", "make_shapes", "draw a small data set to train on"),
     "train": Verb("ppsplit.cli.train", "train", "train a network on a set in COCO's format", reads_argv=True),
     "eval": Verb("ppsplit.cli.eval", "evaluate", "measure the AP of weights on a set in COCO's format"),

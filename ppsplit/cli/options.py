@@ -176,7 +176,7 @@ def _spelled(hint: Any) -> str:
         return " or ".join(_spelled(a) for a in arguments if a is not type(None))
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, arguments))
-    if origin is list:
+    if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
         return f"a list of {_MANY.get(arguments[0], 'values')}"
     if origin is tuple:
         return f"{len(arguments)} {_MANY.get(arguments[0], 'values')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any, Dict, Optional, Sequence
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from ppsplit.train.listener import Listener, Step
 from ppsplit.train.loop import Training
 from ppsplit.train.loss import PARTS
 from ppsplit.train.parallel import Processes
+from ppsplit.zoo import file_or_named
 
 
 def train(argv: Sequence[str], prog: str = "ppsplit train") -> int:
@@ -31,14 +33,21 @@ def train_with(config: TrainConfig) -> None:
     processes = Processes.join()
     find_split(config.root, config.train_split)  # before anything is fetched
     # the first process fetches what is missing, the others find it there
-    weights = find_weights(config.model, config.weights) if processes.leads and not config.scratch else None
+    weights = first_weights(config) if processes.leads else None
     processes.wait()
-    if not processes.leads and not config.scratch:
-        weights = find_weights(config.model, config.weights)
+    if not processes.leads:
+        weights = first_weights(config)
     with ProgressBar(processes.leads) as bar:
         model = Training(config, weights, processes, bar).run()
     if processes.leads:
         print(f"{model}: use it with `ppsplit eval --weights {model}` or `ppsplit export --weights {model}`")
+
+
+def first_weights(config: TrainConfig) -> Optional[Path]:
+    """The file that training begins with, fetched if need be; None for none. Raises ConfigError, DownloadError."""
+    if config.scratch:
+        return None
+    return file_or_named(config.backbone) if config.backbone else find_weights(config.model, config.weights)
 
 
 class ProgressBar(Listener):

@@ -32,7 +32,7 @@ def find_split(root: Path, split: str) -> Tuple[Path, Path]:
     wanted = " nor ".join(f"{file} with {images}/" for file, images in layouts)
     raise DataError(
         f"no data: neither {wanted}; `ppsplit make-shapes` makes a small set in dataset/shapes, "
-        "--root takes any set in COCO's format"
+        "`ppsplit download-coco` fetches COCO, --root takes any set in COCO's format"
         if split
         else f"no data: no {wanted}; give the folder of a set in COCO's format with --root"
     )

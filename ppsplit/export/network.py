@@ -11,7 +11,7 @@ from ppsplit.errors import ConfigError
 from ppsplit.export.freeze import FrozenModel, trace
 from ppsplit.files import sha256_of
 from ppsplit.image import Preprocess
-from ppsplit.models import decode_spec, model_family
+from ppsplit.models import class_names_of, decode_spec, model_family
 from ppsplit.models.checkpoint import read_checkpoint
 from ppsplit.models.fold import fold_batch_norm
 from ppsplit.models.weights import load_weights
@@ -43,13 +43,12 @@ def freeze_model(
         raise ConfigError(f"input_hw {height},{width} must be multiples of {coarsest} for {model}")
     with tempfile.TemporaryDirectory() as scratch:
         program, stages = trace(fold_batch_norm(network), (height, width), Path(scratch))
-    names = model_family(model).class_names
     return FrozenModel(
         model,
         program,
         dataclasses.replace(preprocess, input_hw=(height, width)),
         decode_spec(network.params),
-        names if network.params.num_classes == len(names) else (),
+        class_names_of(network),
         stages,
         sha256_of(weights),
     )

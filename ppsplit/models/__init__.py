@@ -112,6 +112,14 @@ def model_family(name: str) -> ModelFamily:
     return MODELS[name]
 
 
+def class_names_of(network: paddle.nn.Layer) -> Tuple[str, ...]:
+    """The names of a network's classes: its own; where it has none, its family's if there are as many; else ()."""
+    if network.class_names:
+        return tuple(network.class_names)
+    names = model_family(network.model_name).class_names
+    return names if len(names) == network.params.num_classes else ()
+
+
 def build_model(name: str, num_classes: int = 80, width: float = 1.0) -> paddle.nn.Layer:
     """A freshly initialised network.
 

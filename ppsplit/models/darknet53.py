@@ -25,6 +25,7 @@ class DarkNet53(paddle.nn.Layer):
     YOLOv3 derives from it, so that its cuts are named `stage3.block8` and not `backbone.stage3.block8`.
     """
 
+    backbone = ("stem", "stage1", "stage2", "stage3", "stage4", "stage5")
     backbone_plan = (
         "conv",
         *(section for blocks in BLOCKS for section in ("conv", *("conv", "conv", "shortcut -3") * blocks)),

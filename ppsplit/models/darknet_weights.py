@@ -7,10 +7,11 @@ Body, float32, little endian: bias, then (with batch normalisation) scale, mean 
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from pathlib import Path
-from typing import List
+from typing import List, Sequence
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ppsplit.models.blocks import ConvBN, ConvLayer, conv_layers
 from ppsplit.paddle_first import paddle
 
 DARKNET_EPSILON = 1e-6  # darknet divides by sqrt(variance) + this, where Paddle has sqrt(variance + epsilon)
+IMAGENET_CLASSES = 1000
 
 
 def load_darknet_weights(network: paddle.nn.Layer, path: Path) -> None:
@@ -27,23 +29,84 @@ def load_darknet_weights(network: paddle.nn.Layer, path: Path) -> None:
     Raises:
         WeightsError: cannot be read, too short or too long for this network, or holds NaN or a negative variance.
     """
+    body = _body(path)
+    layers = conv_layers(network)
+    _check_length(len(body), sum(map(_size, layers)), network, path)
+    _fill_all(layers, body, path)
+
+
+def load_darknet_start(network: paddle.nn.Layer, path: Path, wanted: int) -> int:
+    """Fill the first convolutions of `network` from a .weights file, whatever comes behind them there.
+
+    A file that ends with a convolution before the first head (darknet's `partial` makes such: darknet53.conv.74,
+    yolov3-tiny.conv.15) gives all that it has. One of this network with any number of classes, or of its first
+    convolutions and ImageNet's classifier, gives `wanted`.
+
+    Returns:
+        how many convolutions were filled, in the order of `conv_layers`.
+
+    Raises:
+        WeightsError: cannot be read, of another length, or damaged; nothing was changed then.
+    """
+    body = _body(path)
+    layers = conv_layers(network)
+    before_heads = list(itertools.takewhile(lambda layer: isinstance(layer, ConvBN), layers))
+    ends = list(itertools.accumulate(map(_size, before_heads)))
+    floats, rest = divmod(len(body), 4)
+    if not rest and floats in ends:
+        count = ends.index(floats) + 1
+    elif not rest and _is_longer_file(network, floats, ends[wanted - 1], layers[wanted - 1]):
+        count = wanted
+    else:
+        raise WeightsError(
+            f"{path} is no beginning of {network.model_name} of width {network.params.width:g}: it holds {floats} "
+            f"floats, the first {wanted} convolutions take {ends[wanted - 1]}, and what follows them is not known; "
+            "give weights of this network or of its backbone"
+        )
+    _fill_all(layers[:count], body[: 4 * ends[count - 1]], path)
+    return count
+
+
+def _is_longer_file(network: paddle.nn.Layer, floats: int, end: int, last: ConvLayer) -> bool:
+    """Whether a file of so many floats goes on behind `end` as this network with some classes, or as a classifier."""
+    heads = [layer for layer in conv_layers(network) if not isinstance(layer, ConvBN)]
+    others = sum(map(_size, conv_layers(network))) - sum(map(_size, heads))
+    # an output of a head is a bias and a kernel of 1x1; there are anchors * (5 + classes) of them
+    an_output = sum(len(mask) * (1 + int(head.conv.weight.shape[1])) for mask, head in zip(network.params.masks, heads))
+    outputs, rest = divmod(floats - others, an_output)
+    classifier = IMAGENET_CLASSES * (1 + int(last.conv.weight.shape[0]))
+    return (rest == 0 and outputs > 5) or floats == end + classifier
+
+
+def _body(path: Path) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}; give a darknet .weights file") from error
-    body = data[_header_size(data, path) :]
-    expected = sum(parameter.size for layer in conv_layers(network) for parameter in _in_file_order(layer))
-    _check_length(len(body), int(expected), network, path)
+    return data[_header_size(data, path) :]
+
+
+def _size(layer: ConvLayer) -> int:
+    return sum(int(parameter.size) for parameter in _in_file_order(layer))
+
+
+def _fill_all(layers: Sequence[ConvLayer], body: bytes, path: Path) -> None:
+    """Fill layers with all of `body`, which is as long as they need; nothing is changed where it is damaged."""
     numbers = np.frombuffer(body, "<f4")
     if not np.isfinite(numbers).all():
         raise WeightsError(f"{path} holds numbers that are not finite; it is damaged, fetch it again")
     start = 0
-    for layer in conv_layers(network):
+    values: List[List[np.ndarray]] = []
+    for layer in layers:
         arrays = []
         for parameter in _in_file_order(layer):
             arrays.append(numbers[start : start + parameter.size].reshape(parameter.shape))
             start += parameter.size
-        _fill(layer, arrays, path)
+        if isinstance(layer, ConvBN) and (arrays[3] < 0).any():
+            raise WeightsError(f"{path} holds a negative variance; it is damaged or belongs to another network")
+        values.append(arrays)
+    for layer, arrays in zip(layers, values):
+        _fill(layer, arrays)
 
 
 def save_darknet_weights(network: paddle.nn.Layer, path: Path, images_seen: int = 0) -> None:
@@ -102,10 +165,8 @@ def _in_file_order(layer: ConvLayer) -> List[paddle.Tensor]:
     return [layer.bn.bias, layer.bn.weight, layer.bn._mean, layer.bn._variance, layer.conv.weight]
 
 
-def _fill(layer: ConvLayer, arrays: List[np.ndarray], path: Path) -> None:
+def _fill(layer: ConvLayer, arrays: List[np.ndarray]) -> None:
     if isinstance(layer, ConvBN):
-        if (arrays[3] < 0).any():
-            raise WeightsError(f"{path} holds a negative variance; it is damaged or belongs to another network")
         arrays[1] = arrays[1] * _scale_ratio(layer, arrays[3])
     for parameter, array in zip(_in_file_order(layer), arrays):
         parameter.set_value(np.ascontiguousarray(array, np.float32))

@@ -12,6 +12,7 @@ from ppsplit.models.darknet53 import BLOCKS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+BACKBONE = "backbone."
 SIGN = "yolo_head."  # a checkpoint with a name that begins so is PaddleDetection's
 
 
@@ -25,6 +26,29 @@ def paddledetection_names() -> Dict[str, str]:
     for index, stride in enumerate((32, 16, 8)):
         for leaf in ("weight", "bias"):
             names[f"yolo_head.yolo_output.{index}.{leaf}"] = f"head{stride}.conv.{leaf}"
+    return names
+
+
+def backbone_names() -> Dict[str, str]:
+    """Tensor name to ours in files of DarkNet-53 alone, as they are published trained on ImageNet.
+
+    Either PaddleDetection's names without "backbone.", or those of PaddleClas (arch/backbone/model_zoo/darknet.py).
+    The latter's activation is ReLU, where detectors have leaky ReLU; PaddleDetection begins with its weights all the
+    same.
+    """
+    whole = paddledetection_names()
+    names = {theirs[len(BACKBONE) :]: ours for theirs, ours in whole.items() if theirs.startswith(BACKBONE)}
+    layers = {"_conv1": "stem", "_conv2": "stage1.down"}
+    for stage, blocks in enumerate(BLOCKS):
+        if stage:
+            layers[f"_downsample_{stage - 1}"] = f"stage{stage + 1}.down"
+        for block in range(1, blocks + 1):
+            layers[f"_basic_block_{stage}{block}._conv1"] = f"stage{stage + 1}.block{block}.reduce"
+            layers[f"_basic_block_{stage}{block}._conv2"] = f"stage{stage + 1}.block{block}.expand"
+    for theirs, ours in layers.items():
+        names[f"{theirs}._conv.weight"] = f"{ours}.conv.weight"
+        for leaf in ("weight", "bias", "_mean", "_variance"):
+            names[f"{theirs}._bn.{leaf}"] = f"{ours}.bn.{leaf}"
     return names
 
 

@@ -20,6 +20,8 @@ from ppsplit.models.paddledetection import IMAGENET_MEAN, IMAGENET_STD, SIGN, pa
 from ppsplit.paddle_first import paddle
 from ppsplit.zoo.safe_pickle import read_pdparams
 
+DARKNET, CHECKPOINT, PDPARAMS = "darknet", "checkpoint", "pdparams"
+
 
 @dataclass(frozen=True)
 class LoadedWeights:
@@ -51,27 +53,36 @@ def load_weights(network: paddle.nn.Layer, path: Path, cfg: Optional[Path] = Non
         ConfigError: the cfg is not one.
     """
     path = Path(path)
-    try:
-        with open(path, "rb") as stream:
-            start = stream.read(12)
-        digest = sha256_of(path)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}; see `ppsplit download` for known weights") from error
+    kind, digest = kind_of(path), sha256_of(path)
     preprocess = model_family(network.model_name).preprocess
-    if looks_like_darknet(start):
+    if kind == DARKNET:
         if cfg is not None:
             check_cfg(parse_cfg(_read_text(cfg)), network)
         load_darknet_weights(network, path)
-        return LoadedWeights("darknet", preprocess, digest)
+        return LoadedWeights(kind, preprocess, digest)
     if cfg is not None:
         raise WeightsError(f"a cfg was given, but {path} is not a darknet .weights file; leave the cfg out")
+    if kind == CHECKPOINT:
+        return LoadedWeights(kind, _load_checkpoint(network, path), digest)
+    source = _load_pdparams(network, path)
+    if source == "paddledetection":
+        preprocess = dataclasses.replace(preprocess, resize="stretch", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    return LoadedWeights(source, preprocess, digest)
+
+
+def kind_of(path: Path) -> str:
+    """DARKNET, CHECKPOINT or PDPARAMS, told by the file's first bytes. Raises WeightsError."""
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(12)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}; see `ppsplit download` for known weights") from error
+    if looks_like_darknet(start):
+        return DARKNET
     if start.startswith(b"PK\x03\x04"):
-        return LoadedWeights("checkpoint", _load_checkpoint(network, path), digest)
+        return CHECKPOINT
     if start.startswith(b"\x80"):
-        source = _load_pdparams(network, path)
-        if source == "paddledetection":
-            preprocess = dataclasses.replace(preprocess, resize="stretch", mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        return LoadedWeights(source, preprocess, digest)
+        return PDPARAMS
     raise WeightsError(f"{path} is of no known kind; give a darknet .weights, a .pdparams or a checkpoint of ppsplit")
 
 
@@ -84,6 +95,7 @@ def _load_checkpoint(network: paddle.nn.Layer, path: Path) -> Preprocess:
             f"{network.params}; build the network with the same parameters"
         )
     assign_tensors(network, checkpoint.tensors, str(path))
+    network.class_names = checkpoint.class_names
     return checkpoint.preprocess
 
 

@@ -53,6 +53,7 @@ class YoloV3(DarkNet53):
     """
 
     model_name = "yolov3_darknet53"
+    class_names: Tuple[str, ...] = ()  # set by who knows them, one a class; see `class_names_of`
     # the sections of yolov3.cfg; what its convolutions look like is read off the layers
     darknet_plan = (
         DarkNet53.backbone_plan

@@ -36,6 +36,8 @@ class YoloV3Tiny(paddle.nn.Layer):
     """
 
     model_name = "yolov3_tiny"
+    class_names: Tuple[str, ...] = ()  # set by who knows them, one a class; see `class_names_of`
+    backbone = tuple(f"conv{i}" for i in range(1, 8))
     # the sections of yolov3-tiny.cfg; what its convolutions look like is read off the layers above
     darknet_plan = (
         ("conv", "pool/2") * 5

@@ -10,7 +10,7 @@ from ppsplit.data.augment import Augmentation
 from ppsplit.errors import ConfigError
 
 # They change where things go or how fast, not what is learnt, so a resumed training may change them.
-FREE_TO_CHANGE = ("root", "output", "resume", "workers", "save_every", "eval_every", "weights")
+FREE_TO_CHANGE = ("root", "output", "resume", "workers", "save_every", "eval_every", "weights", "backbone")
 COARSEST_STRIDE = 32
 
 
@@ -22,6 +22,7 @@ class TrainConfig:
         model: The network, yolov3_tiny or yolov3_darknet53.
         weights: Weight file to begin with; by default the zoo's for this network, fetched if need be.
         scratch: Begin with random weights instead.
+        backbone: Begin with the backbone of this file, or of the zoo's weights of this name, and the rest at random.
         width: With --scratch, multiplies all inner channels.
         root: Folder of the data set.
         train_split: Its split to learn from.
@@ -60,6 +61,7 @@ class TrainConfig:
     model: str = "yolov3_tiny"
     weights: Optional[Path] = None
     scratch: bool = False
+    backbone: Optional[Path] = None
     width: float = 1.0
     root: Path = Path("dataset/shapes")
     train_split: str = "train"
@@ -105,6 +107,13 @@ class TrainConfig:
         wrong += [f"{name} {getattr(self, name)}" for name in ("warmup_steps", "save_every") if getattr(self, name) < 0]
         if wrong:
             raise ConfigError(f"out of range: {', '.join(wrong)}; see `ppsplit train --help`")
+        begun = [name for name in ("weights", "scratch", "backbone") if getattr(self, name)]
+        if len(begun) > 1:
+            raise ConfigError(
+                f"{' and '.join(begun)} contradict each other; --weights begins with a whole network, --backbone with "
+                "its backbone and a fresh rest, --scratch with nothing; leave one out (--scratch false where a config "
+                "says true)"
+            )
         if self.width != 1.0 and not self.scratch:
             raise ConfigError("width belongs to --scratch; a weight file says how wide its network is")
 

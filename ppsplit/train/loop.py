@@ -27,7 +27,7 @@ from ppsplit.train.loss import PARTS, YoloV3Loss
 from ppsplit.train.parallel import Processes
 from ppsplit.train.plots import plot_ap, plot_loss
 from ppsplit.train.schedule import Schedule
-from ppsplit.train.setup import fresh_network, pretrained_network
+from ppsplit.train.setup import backbone_network, fresh_network, pretrained_network
 from ppsplit.train.state import Learner, Position, all_finite
 from ppsplit.train.sync_bn import share_batch_norm
 
@@ -42,7 +42,7 @@ class Training:
 
     Args:
         config: all that was chosen.
-        weights: the file to begin with; None for random weights.
+        weights: the file to begin with, of which `config.backbone` takes the backbone only; None for random weights.
         processes: this process among its fellows.
         listener: hears of progress, in the first process.
 
@@ -62,6 +62,7 @@ class Training:
         self.val = CocoSet.open(*find_split(config.root, config.val_split)) if config.val_split else None
         self.identity = {**config.identity(), "annotations_sha256": sha256_of(annotations)}
         network, preprocess = self._network(weights)
+        network.class_names = self.data.category_names
         self.preprocess = replace(preprocess, input_hw=(config.side, config.side))
         if self.val is not None and self.val.category_ids != self.data.category_ids:
             raise ConfigError(
@@ -119,7 +120,8 @@ class Training:
             return fresh_network(config.model, classes, config.width, config.seed), model_family(
                 config.model
             ).preprocess
-        network, preprocess, note = pretrained_network(config.model, weights, classes, config.seed)
+        begin = pretrained_network if config.backbone is None else backbone_network
+        network, preprocess, note = begin(config.model, weights, classes, config.seed)
         if note:
             self.listener.say(note)
         return network, preprocess

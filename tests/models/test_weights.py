@@ -11,9 +11,10 @@ import pytest
 
 from ppsplit.errors import UnsafePickleError, WeightsError
 from ppsplit.image import Preprocess
-from ppsplit.models import build_model
+from ppsplit.models import build_model, class_names_of
 from ppsplit.models.archive import HEADER
 from ppsplit.models.checkpoint import read_checkpoint, save_checkpoint
+from ppsplit.models.coco_names import COCO_NAMES
 from ppsplit.models.darknet_cfg import format_cfg
 from ppsplit.models.darknet_layout import darknet_sections
 from ppsplit.models.darknet_weights import save_darknet_weights
@@ -122,6 +123,40 @@ def test_checkpoint_there_and_back(tmp_path, name):
     for candidate in (network, rebuilt):
         for key, tensor in narrow(name).state_dict().items():
             assert (candidate.state_dict()[key].numpy() == tensor.numpy()).all()
+
+
+def test_class_names_go_with_a_checkpoint(tmp_path):
+    network, path = narrow(), tmp_path / "c.npz"
+    save_checkpoint(network, path)
+    assert read_checkpoint(path).class_names == class_names_of(network) == ()  # 2 classes that nobody named
+    network.class_names = ("cat", "größter Hund")
+    save_checkpoint(network, path)
+    rebuilt, filled = read_checkpoint(path).build(), narrow(seed=2)
+    load_weights(filled, path)
+    assert [class_names_of(n) for n in (rebuilt, filled)] == [("cat", "größter Hund")] * 2
+    save_checkpoint(rebuilt, path)
+    assert read_checkpoint(path).class_names == ("cat", "größter Hund")
+
+
+@pytest.mark.parametrize(("classes", "names"), [(80, COCO_NAMES), (2, ())])
+def test_a_checkpoint_of_before_class_names_were_kept(tmp_path, classes, names):
+    path = tmp_path / "c.npz"
+    save_checkpoint(build_model("yolov3_tiny", classes, 0.125), path)
+    values = json.loads(np.load(path)[HEADER].tobytes().decode())
+    assert tuple(values.pop("class_names")) == names
+    rewritten(path, lambda arrays: arrays.update({HEADER: header(**values)}))
+    assert read_checkpoint(path).class_names == ()
+    assert class_names_of(read_checkpoint(path).build()) == names
+
+
+@pytest.mark.parametrize("names", [["cat"], ["cat", 3], "ab", {"cat": 1}, None], ids=str)
+def test_class_names_that_are_not_the_classes(tmp_path, names):
+    path = tmp_path / "c.npz"
+    save_checkpoint(narrow(), path)
+    values = json.loads(np.load(path)[HEADER].tobytes().decode())
+    rewritten(path, lambda arrays: arrays.update({HEADER: header(**{**values, "class_names": names})}))
+    with pytest.raises(WeightsError, match="header of .* is damaged .*class_names are not 2 texts"):
+        read_checkpoint(path)
 
 
 def test_a_checkpoint_with_other_anchors_is_refused(tmp_path):

@@ -11,11 +11,13 @@ from typing import Any, Dict, List
 import numpy as np
 import pytest
 
+from ppsplit.bundle import Bundle
 from ppsplit.cli import main
 from ppsplit.data.augment import Augmentation
 from ppsplit.data.batches import BatchPlan, BatchSource
 from ppsplit.data.layout import find_split
 from ppsplit.data.training_set import TrainingSet
+from ppsplit.export.freeze import FrozenModel
 from ppsplit.image import Preprocess
 from ppsplit.paddle_first import paddle
 from ppsplit.train.log import read_log
@@ -62,6 +64,35 @@ def test_defaults_fine_tune_the_downloadable_model(yolo_weights: Path, tmp_path:
     assert "knows 80 classes, the data has 4: begun afresh head16, head32" in said
     model = str(tmp_path / "output" / "train" / "model.npz")
     assert "AP" in finish(tool("eval.py", "--weights", model), tmp_path).upper()
+
+
+def test_a_backbone_and_a_fresh_rest(yolo_weights: Path, small_shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "complete_model").symlink_to(yolo_weights.parent)
+    more = ["--root", str(small_shapes), "--epochs", "1", "--batch", "4", "--input-sizes", "64"]
+    said = finish(tool("train.py", "--backbone", "yolov3-tiny", *more), tmp_path)  # a name of the zoo
+    fresh = "begun afresh neck, head32_conv, head32, lateral, head16_conv, head16"
+    assert f"backbone from {yolo_weights.name}" in said.replace("complete_model/", "")
+    assert f"loaded conv1, conv2, conv3, conv4, conv5, conv6, conv7; {fresh}" in said
+    model = tmp_path / "output" / "train" / "model.npz"
+    again = finish(tool("train.py", "--backbone", str(model), "--output", "again", *more), tmp_path)
+    assert f"backbone from {model}: loaded conv1" in again
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--backbone", "gone"], "gone is neither a file nor a name of the zoo, which has: yolov3-tiny"),
+        (["--backbone", "a", "--weights", "b"], "weights and backbone contradict each other"),
+        (["--backbone", "a", "--scratch"], "scratch and backbone contradict each other"),
+        (["--weights", "a", "--scratch"], "weights and scratch contradict each other"),
+    ],
+)
+def test_a_beginning_that_cannot_be(
+    words: List[str], says: str, small_shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--root", str(small_shapes), "--output", str(tmp_path), *words]) == 1
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
 
 
 def test_a_truncated_image_is_skipped_by_name(small_shapes: Path, tmp_path: Path) -> None:
@@ -114,3 +145,16 @@ def test_fine_tuning_on_128_photos_does_no_harm(yolo_weights: Path, tmp_path: Pa
     folder = tmp_path / "output" / "yolov3_tiny_coco128"
     assert loss_on_train128(folder / "model.npz") < loss_on_train128(yolo_weights)
     assert last_ap(folder)["ap"] >= 0.196 - 0.01
+
+
+def test_class_names_come_through_to_the_bundle(small_shapes: Path, tmp_path: Path) -> None:
+    words = ["--scratch", "--width", "0.1", "--epochs", "1", "--batch", "10", "--input-sizes", "64"]
+    assert main(["train", "--root", str(small_shapes), "--output", str(tmp_path), *words]) == 0
+    names = TrainingSet.open(*find_split(small_shapes, "train")).category_names
+    assert len(names) == 4
+    chosen = ["--weights", str(tmp_path / "model.npz"), "--input-hw", "64,64"]
+    assert main(["export", *chosen, "--output", str(tmp_path / "frozen")]) == 0
+    assert tuple(FrozenModel.load(tmp_path / "frozen").class_names) == names
+    cut = ["--nb", "x86", "--certify-count", "1", "--calibration-count", "1", "--output", str(tmp_path / "bundle")]
+    assert main(["export-split", *chosen, *cut]) == 0
+    assert Bundle.open(tmp_path / "bundle").manifest.class_names == names

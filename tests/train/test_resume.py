@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ppsplit.train.log import read_log
-from ppsplit.train.loss import PARTS
 
-from .conftest import Command, finish
-
-
-def kill_after(command: list, log: Path, rows: int, folder: Path) -> None:
-    """Start a training and kill it once its log has so many rows."""
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while process.poll() is None and len(read_log(log)) < rows and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-
-
-def check_same(one: Path, other: Path) -> None:
-    for name in ("last.npz", "model.npz"):
-        with np.load(one / name) as a, np.load(other / name) as b:
-            assert a.files == b.files
-            for key in a.files:
-                np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name} {key}")
-    columns = ("step", "epoch", "lr", "loss", *PARTS, "input_side")  # all but the speed
-    for log in ("steps.csv", "ap.csv"):
-        rows = [[{c: r[c] for c in r if c in columns or c == "ap"} for r in read_log(d / log)] for d in (one, other)]
-        assert rows[0] == rows[1]
+from .conftest import Command, check_same, finish, kill_after
 
 
 @pytest.fixture(scope="module")

