@@ -40,6 +40,12 @@ VERBS = {
     "download-coco": Verb("ppsplit.cli.download_coco", "download_coco", "fetch COCO 2014 or 2017 to train on"),
     "make-shapes": Verb("ppsplit.cli.make_shapes", "make_shapes", "draw a small data set to train on"),
     "train": Verb("ppsplit.cli.train", "train", "train a network on a set in COCO's format", reads_argv=True),
+    "train-prune": Verb(
+        "ppsplit.cli.train_prune",
+        "train_prune",
+        "prune a network's channels and fine-tune what is left",
+        reads_argv=True,
+    ),
     "eval": Verb("ppsplit.cli.eval", "evaluate", "measure the AP of weights on a set in COCO's format"),
     "export": Verb("ppsplit.cli.export", "export", "freeze a network for inference"),
     "export-split": Verb("ppsplit.cli.export_split", "export_split", "cut a network in two and write a bundle"),

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typing import Optional, Sequence
 
 from ppsplit.cli.options import run
+from ppsplit.cli.training_bar import TrainingBar
 from ppsplit.data.layout import find_split
 from ppsplit.export.network import find_weights
 from ppsplit.train.config import TrainConfig
-from ppsplit.train.listener import Listener, Step
 from ppsplit.train.loop import Training
 from ppsplit.train.loss import PARTS
 from ppsplit.train.parallel import Processes
@@ -37,7 +34,7 @@ def train_with(config: TrainConfig) -> None:
     processes.wait()
     if not processes.leads:
         weights = first_weights(config)
-    with ProgressBar(processes.leads) as bar:
+    with TrainingBar(PARTS, processes.leads) as bar:
         model = Training(config, weights, processes, bar).run()
     if processes.leads:
         print(f"{model}: use it with `ppsplit eval --weights {model}` or `ppsplit export --weights {model}`")
@@ -48,43 +45,3 @@ def first_weights(config: TrainConfig) -> Optional[Path]:
     if config.scratch:
         return None
     return file_or_named(config.backbone) if config.backbone else find_weights(config.model, config.weights)
-
-
-class ProgressBar(Listener):
-    """Steps as a bar with the parts of the loss, images a second and the time left; AP as lines above it."""
-
-    def __init__(self, shown: bool = True) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(
-            *columns, TextColumn("{task.fields[state]}"), console=Console(stderr=True), disable=not shown
-        )
-        self._task: Optional[Any] = None
-
-    def __enter__(self) -> "ProgressBar":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def stepped(self, step: Step) -> None:
-        """Move the bar."""
-        if self._task is None:
-            self._task = self._bar.add_task("", total=step.steps, state="")
-        parts = " ".join(f"{name} {step.row[name]:.2f}" for name in ("loss", *PARTS))
-        state = f"{parts} · {step.row['images_per_s']:.1f} images/s · {clock(step.seconds_left)} left"
-        self._bar.update(self._task, completed=step.step, description=f"epoch {step.epoch + 1}", state=state)
-
-    def measured(self, row: Dict[str, Any]) -> None:
-        """Print AP above the bar."""
-        self.say(f"after epoch {row['epoch'] + 1}: AP {row['ap']:.4f}, AP50 {row['ap50']:.4f}")
-
-
-def clock(seconds: float) -> str:
-    """Seconds as h:mm:ss."""
-    whole = round(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

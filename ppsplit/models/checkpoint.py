@@ -14,6 +14,7 @@ from ppsplit.image import Preprocess
 from ppsplit.models import Params, class_names_of, model_family
 from ppsplit.models.archive import read_archive, write_archive
 from ppsplit.models.assign import assign_tensors
+from ppsplit.models.narrow import check_channels, narrow_to
 from ppsplit.paddle_first import paddle
 
 FORMAT = "ppsplit-checkpoint"
@@ -39,9 +40,11 @@ class Checkpoint:
     class_names: Tuple[str, ...] = ()
 
     def build(self) -> paddle.nn.Layer:
-        """The network, with these weights. Raises WeightsError."""
+        """The network with these weights, as wide at each layer as they are. Raises WeightsError."""
         network = model_family(self.model).build(self.params)
+        narrow_to(network, self.tensors)
         assign_tensors(network, self.tensors, "the checkpoint")
+        check_channels(network, "the checkpoint")
         network.class_names = self.class_names
         return network
 

@@ -36,3 +36,6 @@ class Listener:
 
     def measured(self, row: Dict[str, Any]) -> None:
         """AP was measured."""
+
+    def counted(self, what: str, done: int, total: int) -> None:
+        """So many of a number of things are done."""

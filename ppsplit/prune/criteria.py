@@ -1,0 +1,45 @@
+"""Which channels of a layer matter least. PaddleSlim's pruners; the one it lacks for dynamic networks is added."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Type
+
+import numpy as np
+from paddleslim.dygraph import FilterPruner, FPGMFilterPruner, L1NormFilterPruner
+
+from ppsplit.models.blocks import ConvBN
+from ppsplit.paddle_first import paddle
+from ppsplit.prune.slim_operators import register_operators
+
+register_operators()
+
+
+class BnScaleFilterPruner(FilterPruner):
+    """Drops the channels that batch normalisation scales least (Liu et al., "Network Slimming", 2017).
+
+    The scale is gamma over the running deviation: a channel's published gamma says little where its variance is
+    not one, which it is not in weights that were trained without the paper's penalty on gamma.
+    """
+
+    def __init__(self, model: paddle.nn.Layer, inputs: Any) -> None:
+        super().__init__(model, inputs)
+        self._scales = {
+            block.conv.weight.name: np.abs(block.bn.weight.numpy()) / np.sqrt(block.bn._variance.numpy() + 1e-5)
+            for block in model.sublayers()
+            if isinstance(block, ConvBN) and isinstance(block.bn, paddle.nn.BatchNorm2D)
+        }
+
+    def cal_mask(self, pruned_ratio: float, collection: Any, num_head: int = -1) -> np.ndarray:
+        """int32 [channels] of the collection's master, 1 for what stays."""
+        scales = self._scales[collection.master_name]
+        dropped = min(len(scales) - 1, round(len(scales) * pruned_ratio))
+        mask = np.ones(len(scales), np.int32)
+        mask[np.argsort(scales)[:dropped]] = 0
+        return mask
+
+
+CRITERIA: Dict[str, Type[FilterPruner]] = {
+    "l1": L1NormFilterPruner,  # Li et al., "Pruning Filters for Efficient ConvNets", 2017
+    "fpgm": FPGMFilterPruner,  # He et al., "Filter Pruning via Geometric Median", 2019
+    "bn": BnScaleFilterPruner,
+}

@@ -1,0 +1,167 @@
+"""A pruned network learns to do what the whole one does. Killed at any moment it goes on exactly."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Dict, Mapping
+
+import numpy as np
+
+from ppsplit.data.augment import Augmentation
+from ppsplit.data.batches import BatchPlan, BatchSource
+from ppsplit.data.training_set import TrainingSet
+from ppsplit.errors import TrainingError
+from ppsplit.image import Preprocess
+from ppsplit.models.blocks import ConvBN
+from ppsplit.paddle_first import paddle
+from ppsplit.prune.distill import PARTS, feature_distance, head_distances, recorded
+from ppsplit.prune.teacher import Teacher, coarse_layers, shared_start, without_start
+from ppsplit.train.ema import AveragedNetwork
+from ppsplit.train.listener import Listener, Step
+from ppsplit.train.log import CsvLog
+from ppsplit.train.schedule import Schedule
+from ppsplit.train.state import Learner, Position, all_finite
+
+COLUMNS = ("step", "epoch", "lr", "loss", *PARTS, "input_side", "images_per_s")
+SPEED_MEMORY = 0.9  # how much of the speed shown is of earlier steps
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How to fine-tune.
+
+    Attributes:
+        images: learnt from, each repetition counted.
+        batch: images of a step.
+        input_sizes: input sides in pixels; every batch has one of them.
+        lr: of Adam, after warm-up; falls as a cosine.
+        warmup_steps: of the learning rate.
+        feature_weight: of the distance between maps, beside that between heads.
+        clip_norm: gradients are scaled down to this norm.
+        ema_decay: of the averaged weights, which are kept.
+        augmentation: of the images.
+        seed: of everything random.
+        workers: threads that read images.
+        save_every: steps between two states to resume from.
+    """
+
+    images: int
+    batch: int
+    input_sizes: "tuple[int, ...]"
+    lr: float
+    warmup_steps: int
+    feature_weight: float
+    clip_norm: float
+    ema_decay: float
+    augmentation: Augmentation
+    seed: int
+    workers: int
+    save_every: int
+
+    @property
+    def steps(self) -> int:
+        """Of the whole fine-tuning."""
+        return max(1, self.images // self.batch)
+
+
+class Distillation:
+    """One fine-tuning of one pruned network.
+
+    Args:
+        student: pruned; is trained.
+        teacher: unpruned.
+        kept: layer to int64, which of the teacher's channels the student still has.
+        data: images; their labels are not looked at.
+        preprocess: how images become the input.
+        plan: how.
+        folder: for `state.npz` to resume from and `steps.csv`.
+        identity: what decides the result beside the data; a state of another one is refused.
+        listener: hears of progress.
+    """
+
+    def __init__(
+        self,
+        student: paddle.nn.Layer,
+        teacher: paddle.nn.Layer,
+        kept: Mapping[str, np.ndarray],
+        data: TrainingSet,
+        preprocess: Preprocess,
+        plan: FineTuning,
+        folder: Path,
+        identity: Dict[str, Any],
+        listener: Listener,
+    ) -> None:
+        self.plan, self.kept, self.folder, self.listener, self.identity = plan, kept, folder, listener, identity
+        self.start = shared_start(student, teacher)
+        self.trained = without_start(student, self.start) if self.start else student
+        behind = {name for name, layer in self.trained.named_sublayers() if isinstance(layer, ConvBN)}
+        self.compared = [name for name in coarse_layers(teacher) if name in behind]
+        stages = [*self.compared, *([self.start] if self.start else [])]
+        self.teacher = Teacher(teacher, stages, plan.input_sizes)
+        batches = BatchPlan(len(data.images), min(plan.batch, len(data.images)), plan.seed, plan.input_sizes)
+        self.source = BatchSource(data, batches, preprocess, plan.augmentation, 0, plan.workers)
+        self.average = AveragedNetwork(student, plan.ema_decay)
+        self.schedule = Schedule(plan.lr, plan.steps, plan.warmup_steps)
+        optimizer = paddle.optimizer.Adam(
+            learning_rate=plan.lr,
+            parameters=self.trained.parameters(),
+            grad_clip=paddle.nn.ClipGradByGlobalNorm(plan.clip_norm),
+        )
+        self.learner = Learner(student, self.average.network, optimizer)
+        self._images_per_s = 0.0
+
+    def run(self) -> paddle.nn.Layer:
+        """Learn to the end; returns the network with the averaged weights."""
+        state = self.folder / "state.npz"
+        position = self.learner.restore(state, self.identity) if state.is_file() else Position()
+        log = CsvLog(self.folder / "steps.csv", COLUMNS, position.step)
+        self.learner.network.train()
+        for layer in self.learner.network.sublayers():
+            if isinstance(layer, ConvBN):  # a handful of images says less of the statistics than the old ones do
+                layer.bn.eval()
+        while position.step < self.plan.steps:
+            for batch in self.source.epoch(position.epoch, position.number):
+                log.write(self._step(batch.images, position))
+                position = replace(position, number=position.number + 1, step=position.step + 1)
+                if position.step % self.plan.save_every == 0:
+                    self.learner.save(state, position, self.identity)
+                if position.step == self.plan.steps:
+                    break
+            else:
+                position = replace(position, epoch=position.epoch + 1, number=0)
+        return self.learner.averaged
+
+    def _step(self, images: np.ndarray, position: Position) -> Dict[str, Any]:
+        began = time.perf_counter()
+        rate = self.schedule.rate(position.step)
+        self.learner.optimizer.set_lr(rate)
+        parts = self._distances(images)
+        paddle.add_n(list(parts.values())).backward()
+        self.learner.optimizer.step()
+        self.learner.optimizer.clear_grad()
+        self.average.update(self.learner.network, position.step)
+        return self._row(parts, images, position, rate, began)
+
+    def _distances(self, images: np.ndarray) -> Dict[str, paddle.Tensor]:
+        heads, maps = self.teacher(images)
+        theirs = {name: paddle.to_tensor(maps[name]) for name in self.compared}
+        with recorded(self.trained, self.compared) as mine:
+            found = self.trained(paddle.to_tensor(maps[self.start] if self.start else images))
+        parts = head_distances(found, [paddle.to_tensor(head) for head in heads], self.teacher.params)
+        return {**parts, "feature": feature_distance(mine, theirs, self.kept) * self.plan.feature_weight}
+
+    def _row(
+        self, parts: Dict[str, paddle.Tensor], images: np.ndarray, position: Position, rate: float, began: float
+    ) -> Dict[str, Any]:
+        losses = {part: float(parts[part]) for part in PARTS}
+        if not all_finite(losses):
+            raise TrainingError(f"the loss is not finite at step {position.step + 1} ({losses}); give a lower --lr")
+        now = len(images) / max(1e-9, time.perf_counter() - began)
+        self._images_per_s = SPEED_MEMORY * (self._images_per_s or now) + (1 - SPEED_MEMORY) * now
+        done = position.step + 1
+        row = {"lr": rate, "loss": sum(losses.values()), **losses, "images_per_s": round(self._images_per_s, 2)}
+        left = (self.plan.steps - done) * self.plan.batch / self._images_per_s
+        self.listener.stepped(Step(done, self.plan.steps, position.epoch, row, left))
+        return {**row, "step": done, "epoch": position.epoch, "input_side": images.shape[2]}
