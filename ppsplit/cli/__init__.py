@@ -50,6 +50,7 @@ VERBS = {
     "export": Verb("ppsplit.cli.export", "export", "freeze a network for inference"),
     "export-split": Verb("ppsplit.cli.export_split", "export_split", "cut a network in two and write a bundle"),
     "inspect": Verb("ppsplit.cli.inspect", "inspect_bundle", "show what is in a bundle"),
+    "doctor": Verb("ppsplit.cli.doctor", "doctor", "say what will not convert for Paddle Lite, and why"),
     "serve": Verb("ppsplit.cli.serve", "serve", "run the cloud half"),
     "client": Verb("ppsplit.edge.__main__", "main", "run the edge half on photos", reads_argv=True),
     "tail": Verb("ppsplit.cli.tail", "tail", "finish saved features without a server"),
@@ -65,7 +66,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         argv: the verb and its options; the process's own by default.
 
     Returns:
-        The exit code: 0, 1 after an error told in one line, 130 after Ctrl-C.
+        The exit code: the verb's own or 0, 1 after an error told in one line, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["--debug"]:  # it may stand anywhere; the verb comes first

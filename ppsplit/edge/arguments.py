@@ -8,6 +8,7 @@ from pathlib import Path
 from ppsplit.codec import ENCODINGS
 from ppsplit.edge.head import DEFAULT_RUNTIME, RUNTIMES
 from ppsplit.errors import ConfigError
+from ppsplit.runtime.threads import POWER_MODES
 
 DEFAULT_SERVER = "http://127.0.0.1:8866"
 DEFAULT_OUTPUT = Path("output/client")
@@ -53,7 +54,8 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--runtime", choices=RUNTIMES, default=DEFAULT_RUNTIME, help="for the head (%(default)s)")
     group.add_argument("--precision", help="of the head's weights: fp32, int8, int16 (default: the bundle's)")
     group.add_argument("--target", help="x86 or arm, for lite (default: this machine)")
-    group.add_argument("--threads", type=int, default=1, help="for the head (%(default)s)")
+    group.add_argument("--threads", type=int, default=1, help="for the head (%(default)s); lite on x86 uses one")
+    group.add_argument("--power-mode", choices=POWER_MODES, help="for lite on ARM: which cores (default: its choice)")
 
 
 def _add_ways(parser: argparse.ArgumentParser) -> None:

@@ -65,13 +65,16 @@ def _make_head(bundle: Bundle, arguments: argparse.Namespace) -> Head:
         arguments.precision,
         arguments.target,
         arguments.threads,
+        arguments.power_mode,
     )
 
 
 def _make_client(bundle: Bundle, arguments: argparse.Namespace) -> Client:
     if arguments.local:
         cut = bundle.cut(arguments.cut)
-        tail = load_part(bundle, cut, TAIL, arguments.runtime, None, arguments.target, arguments.threads)
+        tail = load_part(
+            bundle, cut, TAIL, arguments.runtime, None, arguments.target, arguments.threads, arguments.power_mode
+        )
         return LocalClient(_make_head(bundle, arguments), tail, _options(arguments))
     link = Link(arguments.server, arguments.timeout, retries=arguments.retries)
     if arguments.jpeg is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from abc import ABC, abstractmethod
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ Tensors = Dict[str, np.ndarray]
 
 
 class Runtime(ABC):
-    """A loaded program. Not for use by two threads at once.
+    """A loaded program. The first thread that runs it is the only one that may.
 
     Attributes:
         input_names, output_names: of the program, in its order.
@@ -35,7 +35,7 @@ class Runtime(ABC):
             output name to array; the caller owns the arrays.
 
         Raises:
-            InferenceRuntimeError: an input is missing or does not fit.
+            InferenceRuntimeError: an input is missing or does not fit, or another thread ran the program before.
         """
 
     def named(self, outputs: Sequence[str]) -> Runtime:
@@ -81,19 +81,24 @@ def run_part(runtime: Runtime, available: Mapping[str, np.ndarray], wanted: Sequ
     return {name: merged[name] for name in wanted}
 
 
-def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1) -> Runtime:
+def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1, power_mode: Optional[str] = None) -> Runtime:
     """Load one program of a bundle in its runtime, after checking its files.
+
+    Args:
+        power_mode: for Paddle Lite: which cores it may use, of `threads.POWER_MODES`.
 
     Raises:
         BundleError: a file is missing or damaged.
+        ConfigError: there is no such power mode.
         InferenceRuntimeError: the runtime is not installed or refuses the program.
     """
     if program.runtime == "passthrough":
         return Passthrough()
     if program.runtime == "lite":
         from ppsplit.runtime.lite import LiteRuntime
+        from ppsplit.runtime.specs import specs_of
 
-        loaded: Runtime = LiteRuntime(bundle.path(program.files["nb"]), threads=threads)
+        loaded: Runtime = LiteRuntime(bundle.path(program.files["nb"]), threads, power_mode, specs_of(bundle))
     elif program.runtime == "paddle":
         from ppsplit.runtime.paddle import PaddleRuntime
 

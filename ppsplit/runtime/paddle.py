@@ -9,10 +9,13 @@ import numpy as np
 
 from ppsplit.errors import InferenceRuntimeError
 from ppsplit.runtime import Runtime, Tensors, check_feeds
+from ppsplit.runtime.threads import OneThread
 
 
 class PaddleRuntime(Runtime):
     """A `.pdmodel` and `.pdiparams` in Paddle Inference with oneDNN and its graph optimisation.
+
+    One thread runs it: the first that does.
 
     Raises:
         InferenceRuntimeError: Paddle is not installed, or cannot load the program.
@@ -38,8 +41,10 @@ class PaddleRuntime(Runtime):
         self.input_names = list(self._predictor.get_input_names())
         self.output_names = list(self._predictor.get_output_names())
         self._handles = list(self.output_names)
+        self._only = OneThread(model.name)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        self._only.check()
         check_feeds(feeds, self.input_names)
         for name in self.input_names:
             self._predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(feeds[name]))

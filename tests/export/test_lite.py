@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import pytest
 
-from ppsplit.errors import ConversionError
+from ppsplit.errors import ConversionError, ProgramError
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.lite import convert_to_nb, unsupported_operator
 from ppsplit.paddle_first import paddle
@@ -54,24 +54,45 @@ def test_outputs_outlive_the_next_run(skip_model: FrozenModel, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("target", ["x86", "arm"])
-@pytest.mark.parametrize(
-    ("function", "operator"),
-    [(paddle.erfinv, "erfinv"), (paddle.nn.functional.relu6, "relu6")],
-    ids=["no operator", "no attribute"],
-)
-def test_an_abort_names_operator_and_target(function: Any, operator: str, target: str, tmp_path: Path) -> None:
-    prefix = saved(freeze_network(Applied(function), tmp_path / "traced"), tmp_path / "model")
-    with pytest.raises(ConversionError, match=f"'{operator}'.*{target}"):
+def test_an_abort_names_operator_and_target(target: str, tmp_path: Path) -> None:
+    prefix = saved(freeze_network(Applied(paddle.erfinv), tmp_path / "traced"), tmp_path / "model")
+    with pytest.raises(ConversionError, match=f"'erfinv'.*{target}"):
         convert_to_nb(prefix, tmp_path / "model.nb", target)
     assert not list(tmp_path.glob("*.nb"))
+
+
+def test_a_crash_points_to_the_doctor(tmp_path: Path) -> None:
+    def without_weights(x: Any) -> Any:
+        return paddle.nn.functional.layer_norm(x, 48)
+
+    prefix = saved(freeze_network(Applied(without_weights), tmp_path / "traced"), tmp_path / "model")
+    with pytest.raises(ConversionError, match="crashed .signal 11. for target x86.*ppsplit doctor"):
+        convert_to_nb(prefix, tmp_path / "model.nb", "x86")
 
 
 def test_an_unknown_target_and_a_missing_program_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="known: x86, arm"):
         convert_to_nb(tmp_path / "model", tmp_path / "model.nb", "riscv")
-    with pytest.raises(ConversionError, match="ended with code"):
+    with pytest.raises(ProgramError, match="model.pdmodel cannot be read"):
         convert_to_nb(tmp_path / "model", tmp_path / "model.nb", "x86")
 
 
-def test_other_output_names_no_operator() -> None:
-    assert unsupported_operator("Segmentation fault") is None
+def test_parameters_that_are_not_there_are_an_error(skip_model: FrozenModel, tmp_path: Path) -> None:
+    prefix = saved(skip_model, tmp_path / "model")
+    Path(f"{prefix}.pdiparams").unlink()
+    with pytest.raises(ConversionError, match="for target x86"):
+        convert_to_nb(prefix, tmp_path / "model.nb", "x86")
+
+
+@pytest.mark.parametrize(
+    ("output", "operator"),
+    [
+        ("", None),
+        ("Segmentation fault", None),
+        ("there are unsupported ops are: 'erfinv'", "erfinv"),
+        ("No attributes called threshold found for relu6", "relu6"),
+        ("Check failed: !instruct.kernels().empty(): No kernels found for bmm", "bmm"),
+    ],
+)
+def test_the_operator_that_is_complained_about(output: str, operator: Optional[str]) -> None:
+    assert unsupported_operator(output) == operator
