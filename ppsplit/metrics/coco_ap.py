@@ -22,20 +22,27 @@ def coco_box_ap(coco_set: CocoSet, found: Mapping[int, Detections]) -> Dict[str,
     Returns:
         ap (IoU .50:.95), ap50, ap75, ap_small, ap_medium, ap_large, each 0..1, or -1 where undefined.
     """
+    if not any(len(found.get(image.image_id, ())) for image in coco_set.images):
+        return dict.fromkeys(_STATS, 0.0)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = coco_evaluation(coco_set, found)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {name: float(evaluation.stats[position]) for name, position in _STATS.items()}
+
+
+def coco_evaluation(coco_set: CocoSet, found: Mapping[int, Detections]) -> Any:
+    """COCOeval of pycocotools over the images of `coco_set`, nothing evaluated yet; `found` as in `coco_box_ap`."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO(str(coco_set.annotations))
         records = _records(coco_set, found)
-        if not records:
-            return dict.fromkeys(_STATS, 0.0)
-        evaluation = COCOeval(truth, truth.loadRes(records), "bbox")
-        evaluation.params.imgIds = [image.image_id for image in coco_set.images]
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return {name: float(evaluation.stats[position]) for name, position in _STATS.items()}
+        evaluation = COCOeval(truth, truth.loadRes(records) if records else COCO(), "bbox")  # loadRes takes no []
+    evaluation.params.imgIds = [image.image_id for image in coco_set.images]
+    return evaluation
 
 
 def _records(coco_set: CocoSet, found: Mapping[int, Detections]) -> List[Dict[str, Any]]:

@@ -42,6 +42,25 @@ def network_ap(
         ConfigError: the set's categories are not the network's classes.
         ImageError: an image cannot be read.
     """
+    found = network_detections(network, coco_set, preprocess, batch, processes, progress)
+    return coco_box_ap(coco_set, found) if processes.leads else {}
+
+
+def network_detections(
+    network: paddle.nn.Layer,
+    coco_set: CocoSet,
+    preprocess: Preprocess,
+    batch: int = 8,
+    processes: Processes = ALONE,
+    progress: Progress = lambda done, total: None,
+) -> Dict[int, Detections]:
+    """What `network` finds in each image of a set, as AP asks for it: many boxes, most of them unsure.
+
+    Takes and raises what `network_ap` does.
+
+    Returns:
+        image id to detections in original-image pixels in the first process, {} in the others.
+    """
     check_classes(network.params.num_classes, coco_set)
     network.eval()
     decoder = build_decoder(decode_spec(network.params), preprocess.input_hw)
@@ -56,11 +75,10 @@ def network_ap(
     tables = processes.gathered(table)
     if not processes.leads:
         return {}
-    by_image = {
+    return {
         image.image_id: _detections(tables[index % processes.world][index // processes.world])
         for index, image in enumerate(coco_set.images)
     }
-    return coco_box_ap(coco_set, by_image)
 
 
 def check_classes(num_classes: int, coco_set: CocoSet) -> None:

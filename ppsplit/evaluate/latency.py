@@ -1,0 +1,56 @@
+"""Milliseconds of several bundles' heads side by side, so that what else the machine does falls on all of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from ppsplit.bundle import Bundle
+from ppsplit.edge.head import Head
+
+WARM_UP = 3  # runs of each, not counted
+
+Key = Tuple[str, str]  # a bundle's name here, and the runtime
+
+
+def head_times(
+    bundles: Mapping[str, Bundle], runtimes: Sequence[str], inputs: Sequence[np.ndarray], rounds: int, threads: int = 1
+) -> Dict[Key, np.ndarray]:
+    """Run the fp32 heads of all bundles' first cuts on the same inputs, in turn and in another order each time.
+
+    Args:
+        bundles: name to bundle.
+        runtimes: of the heads, "paddle" or "lite"; every bundle must have both.
+        inputs: float32 [1, 3, H, W] each.
+        rounds: how often each input goes through each head.
+
+    Returns:
+        (name, runtime) to milliseconds [rounds * inputs]; the same place is the same moment for all.
+
+    Raises:
+        BundleError, InferenceRuntimeError: a bundle lacks a head, or a runtime is not installed.
+    """
+    heads = {
+        (name, runtime): Head(bundle, bundle.cut(), runtime, "fp32", threads=threads)
+        for name, bundle in bundles.items()
+        for runtime in runtimes
+    }
+    for head in heads.values():
+        for _ in range(WARM_UP):
+            head.run([inputs[0]])
+    generator, keys = np.random.default_rng(0), list(heads)
+    times_ms: Dict[Key, List[float]] = {key: [] for key in keys}
+    for _ in range(rounds):
+        for tensor in inputs:
+            for index in generator.permutation(len(keys)):
+                began = time.perf_counter()
+                heads[keys[index]].run([tensor])
+                times_ms[keys[index]].append((time.perf_counter() - began) * 1000)
+    return {key: np.array(values) for key, values in times_ms.items()}
+
+
+def median_ratio(times_ms: np.ndarray, reference_ms: np.ndarray) -> float:
+    """The median of the ratios taken moment by moment, which a machine that slows down does not move."""
+    return float(np.median(times_ms / reference_ms))
