@@ -57,15 +57,21 @@ def _narrow_batch_norm(layer: paddle.nn.BatchNorm2D, channels: int) -> None:
 
 def check_channels(network: paddle.nn.Layer, origin: str) -> None:
     """Raises WeightsError where the channels of `network`'s layers do not fit together; `origin` is the file."""
-    side = max(network.params.strides)
+    params, side = network.params, max(network.params.strides)
     training: List[bool] = [layer.training for layer in network.sublayers(include_self=True)]
     network.eval()
     try:
         with paddle.no_grad():
-            network(paddle.zeros([1, 3, side, side]))
+            found = [head.shape[1] for head in network(paddle.zeros([1, 3, side, side]))]
     except ValueError as error:
         line = next((line for line in str(error).splitlines() if "Error" in line), str(error)[:200])
         raise WeightsError(f"the channels of {origin} do not fit together: {line}") from error
     finally:
         for layer, was in zip(network.sublayers(include_self=True), training):
             layer.training = was
+    wanted = [len(mask) * (5 + params.num_classes) for mask in params.masks]
+    if found != wanted:  # a head's outputs cannot be pruned; such a file is of another number of classes
+        raise WeightsError(
+            f"{origin} does not fit {network.model_name}: its heads have {found} channels, {wanted} were expected for "
+            f"{params.num_classes} classes; give the weights of a network with as many classes"
+        )

@@ -132,6 +132,7 @@ class Pruner:
 def like(network: paddle.nn.Layer, tensors: Dict[str, np.ndarray]) -> paddle.nn.Layer:
     """A network of the same kind as `network`, as wide as `tensors` are and with their values, for inference."""
     made = type(network)(network.params)
+    made.class_names = network.class_names
     narrow_to(made, tensors)
     assign_tensors(made, tensors, "the pruned network")
     made.eval()

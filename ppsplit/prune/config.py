@@ -36,7 +36,7 @@ class PruneConfig:
         images: Folder of photos to learn from, without labels.
         root: Folder of a labelled data set to measure AP on; not one that the result is reported on.
         val_split: Its split.
-        probe_images: Photos that sensitivity is measured on and layers are refitted on.
+        probe_images: Photos that layers are refitted on; with too few a wide layer learns them by heart.
         divisor: Channels that stay are a multiple of it; CPUs work on eight at a time.
         tune_images: Images learnt from after each step, each repetition counted; 0 for no fine-tuning.
         batch: Images of a step of learning.
@@ -72,12 +72,12 @@ class PruneConfig:
     images: Path = Path("dataset/coco/train2017")
     root: Optional[Path] = None
     val_split: str = "val2017"
-    probe_images: int = 48
+    probe_images: int = 192
     divisor: int = 8
-    tune_images: int = 8000
+    tune_images: int = 4000
     batch: int = 8
     input_sizes: Tuple[int, ...] = ()
-    lr: float = 0.0003
+    lr: float = 0.00015
     warmup_steps: int = 20
     feature_weight: float = 10.0
     clip_norm: float = 100.0

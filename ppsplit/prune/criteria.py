@@ -38,8 +38,25 @@ class BnScaleFilterPruner(FilterPruner):
         return mask
 
 
+class FpgmFilterPruner(FPGMFilterPruner):
+    """PaddleSlim's, each layer's distances computed once and as a matrix product; it takes seconds a ratio else."""
+
+    def __init__(self, model: paddle.nn.Layer, inputs: Any) -> None:
+        super().__init__(model, inputs)
+        self._sums: Dict[int, np.ndarray] = {}
+
+    def get_distance_sum(self, value: np.ndarray, out_idx: int) -> float:
+        """How far filter `out_idx` of float32 [O, I, kh, kw] is from all others together."""
+        if id(value) not in self._sums:
+            filters = value.reshape(len(value), -1).astype(np.float64)
+            squares = (filters**2).sum(1)
+            distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * filters @ filters.T, 0))
+            self._sums[id(value)] = distances.sum(1)
+        return float(self._sums[id(value)][out_idx])
+
+
 CRITERIA: Dict[str, Type[FilterPruner]] = {
     "l1": L1NormFilterPruner,  # Li et al., "Pruning Filters for Efficient ConvNets", 2017
-    "fpgm": FPGMFilterPruner,  # He et al., "Filter Pruning via Geometric Median", 2019
+    "fpgm": FpgmFilterPruner,  # He et al., "Filter Pruning via Geometric Median", 2019
     "bn": BnScaleFilterPruner,
 }

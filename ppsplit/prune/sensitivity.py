@@ -136,6 +136,7 @@ def losses(rows: Sequence[Row]) -> Dict[str, List[Tuple[int, float]]]:
 def _read(cache: Path, identity: Dict[str, Any]) -> List[Row]:
     try:
         values = json.loads(cache.read_text(encoding="utf-8"))
-        return list(values["rows"]) if values["identity"] == identity else []
+        rows = [{name: row[name] for name in ("group", "channels", "kept", "distance", "ap")} for row in values["rows"]]
+        return rows if values["identity"] == identity else []
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not ours: it is measured again
         return []

@@ -1,7 +1,6 @@
 """Operators that PaddleSlim 2.6.0 cannot follow when it looks which layers' channels belong together.
 
-Importing this adds them to its registry; without them no channel that reaches a concat or an upsampling, which is
-half of a detector's neck, could be pruned.
+Without `concat` no channel that reaches one, which are the widest of a detector's neck, could be pruned.
 """
 
 from __future__ import annotations

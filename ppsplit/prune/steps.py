@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -35,6 +36,7 @@ from ppsplit.train.setup import loaded_network
 MODEL, STEPS, START = "model.npz", "steps.json", "start.npz"
 START_FORMAT, START_VERSION = "ppsplit-pruned-start", 1
 POINTS = 100  # AP is told in hundredths
+SENSED = 16  # photos that sensitivity is measured on; others than those that layers are refitted on, which flatter it
 
 Kept = Dict[str, np.ndarray]  # layer to int64, which of the whole network's output channels it still has
 
@@ -68,7 +70,7 @@ class Pruning:
         self.cut = config.cut or model_family(config.model).default_cut
         self.data = unlabelled_set(config.images)
         self.val = CocoSet.open(*find_split(config.root, config.val_split)) if config.root else None
-        probe = [image.path for image in _spread(self.data.images, config.probe_images)]
+        probe = [image.path for image in _spread(self.data.images, config.probe_images + SENSED)]
         decisive = {
             **config.identity(),
             "weights_sha256": sha256_of(weights),
@@ -76,7 +78,9 @@ class Pruning:
         }
         self.identity = json.loads(json.dumps(decisive))  # as it will be read back
         inputs = [to_input(read_image(path), self.preprocess)[0] for path in probe]
-        self.probe = Probe(inputs, self.val, self.preprocess)
+        sensed = min(SENSED, max(1, len(inputs) // 2))
+        self.inputs = inputs[:-sensed] or inputs
+        self.probe = Probe(inputs[-sensed:], self.val, self.preprocess)
 
     def run(self) -> List[Dict[str, Any]]:
         """Prune to the end.
@@ -179,7 +183,7 @@ class Pruning:
     def _prune(self, stage: _Stage, number: int) -> None:
         """Choose channels, drop them, refit, and write what fine-tuning begins with."""
         pruner = Pruner(stage.network, self.config.criterion)
-        seen = watch(stage.network, readers(pruner.groups), self.probe.images)
+        seen = watch(stage.network, readers(pruner.groups), self.inputs)
         channels = self._channels(pruner, seen, number)
         kept = pruner.kept(channels)
         pruned = pruner.pruned(kept)
@@ -216,11 +220,20 @@ class Pruning:
             self.probe,
             self.config.divisor,
             folder / "sensitivity.json",
-            {**self.identity, "step": number},
+            self._sensed_by(pruner.network),
             lambda done, total: self.listener.counted("sensitivity", done, total),
         )
         plot_sensitivity(rows, folder / "sensitivity.png")
         return by_budget(losses(rows), pruner.groups, costs.of, self._budgets(number), self.config.divisor)
+
+    def _sensed_by(self, network: paddle.nn.Layer) -> Dict[str, Any]:
+        """What decides a sensitivity analysis, and no more: other targets or learning may use the same one."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(network.state_dict().items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        chosen = {name: self.identity[name] for name in ("criterion", "divisor", "probe_images", "images")}
+        labelled = self.val.annotations.name if self.val else None
+        return {**chosen, "network_sha256": digest.hexdigest(), "hw": list(self.preprocess.input_hw), "val": labelled}
 
     def _budgets(self, number: int) -> List[Budget]:
         """What may be left after step `number`: savings grow evenly with the steps."""

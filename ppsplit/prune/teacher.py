@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections import OrderedDict
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -102,7 +103,7 @@ def _executed_stages(network: paddle.nn.Layer) -> List[str]:
     handles = [layer.register_forward_pre_hook(note(name)) for name, layer in network.named_children()]
     side = max(network.params.strides) * 2
     try:
-        with paddle.no_grad():
+        with _evaluating(network):
             network(paddle.zeros([1, 3, side, side]))
     finally:
         for handle in handles:
@@ -115,21 +116,31 @@ def _is_start(student: paddle.nn.Layer, stages: List[str], images: paddle.Tensor
     caught: List[paddle.Tensor] = []
     layer = dict(student.named_children())[stages[-1]]
     handle = layer.register_forward_post_hook(lambda _layer, _inputs, output: caught.append(output))
-    was_training = student.training
-    student.eval()
     try:
-        with paddle.no_grad():
+        with _evaluating(student):
             whole = student(images)
             handle.remove()
             if not isinstance(caught[0], paddle.Tensor):
                 return False
             rest = without_start(student, stages[-1])(caught[0])
-    except ValueError:  # a later layer also reads something in front
+    except (ValueError, TypeError):  # a later layer also reads something in front; or a concat is gone
         return False
     finally:
         handle.remove()
-        student.train() if was_training else student.eval()
     return all(a.shape == b.shape and np.allclose(a.numpy(), b.numpy(), rtol=TOLERANCE) for a, b in zip(whole, rest))
+
+
+@contextmanager
+def _evaluating(network: paddle.nn.Layer) -> Iterator[None]:
+    """Inside, `network` is run for inference and keeps its statistics; behind, each layer is in the mode it was."""
+    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
+    network.eval()
+    try:
+        with paddle.no_grad():
+            yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 def coarse_layers(network: paddle.nn.Layer, least_stride: int = 8) -> List[str]:
@@ -150,7 +161,7 @@ def coarse_layers(network: paddle.nn.Layer, least_stride: int = 8) -> List[str]:
         if isinstance(layer, ConvBN) and not isinstance(layer, HeadConv)
     ]
     try:
-        with paddle.no_grad():
+        with _evaluating(network):
             network(paddle.zeros([1, 3, side, side]))
     finally:
         for handle in handles:

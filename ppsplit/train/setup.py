@@ -7,12 +7,15 @@ import math
 from pathlib import Path
 from typing import List, Optional, Tuple
 
+import numpy as np
+
 from ppsplit.errors import WeightsError
 from ppsplit.image import Preprocess
 from ppsplit.models import build_model, model_family
 from ppsplit.models.backbone import load_backbone
 from ppsplit.models.blocks import HeadConv
 from ppsplit.models.checkpoint import read_checkpoint
+from ppsplit.models.narrow import narrow_to
 from ppsplit.models.weights import CHECKPOINT, kind_of, load_weights
 from ppsplit.paddle_first import paddle
 
@@ -49,6 +52,7 @@ def pretrained_network(
         return source, preprocess, None
     network = fresh_network(model, num_classes, source.params.width, seed)
     network.params = dataclasses.replace(source.params, num_classes=num_classes)
+    _make_as_wide_as(network, source)
     known, fresh = source.state_dict(), []
     for name, tensor in network.state_dict().items():
         if list(known[name].shape) == list(tensor.shape):
@@ -88,6 +92,18 @@ def loaded_network(model: str, weights: Path) -> Tuple[paddle.nn.Layer, Preproce
     if checkpoint.model != model:
         raise WeightsError(f"{weights} is a {checkpoint.model}, not a {model}; say --model {checkpoint.model}")
     return checkpoint.build(), checkpoint.preprocess
+
+
+def _make_as_wide_as(network: paddle.nn.Layer, source: paddle.nn.Layer) -> None:
+    """Take a pruned source's channels over, but for the heads' outputs, which are the classes'."""
+    tensors = {name: tensor.numpy() for name, tensor in source.state_dict().items()}
+    heads = [(name, layer) for name, layer in network.named_sublayers() if isinstance(layer, HeadConv)]
+    for name, layer in heads:
+        weight = f"{name}.conv.weight"
+        tensors[weight] = np.zeros((layer.conv.weight.shape[0], *tensors[weight].shape[1:]), np.float32)
+    narrow_to(network, tensors)
+    for _, layer in heads:
+        _expect_few_objects(layer, 5 + network.params.num_classes)
 
 
 def _expect_few_objects(head: HeadConv, per_anchor: int) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from ppsplit.cli.options import parse
 from ppsplit.errors import ConfigError, TrainingError, WeightsError
+from ppsplit.models.assign import assign_tensors
 from ppsplit.models.checkpoint import save_checkpoint
+from ppsplit.models.narrow import check_channels, narrow_to
 from ppsplit.paddle_first import paddle
 from ppsplit.train.config import TrainConfig
 from ppsplit.train.ema import AveragedNetwork
@@ -102,6 +104,24 @@ def test_weights_for_other_classes_keep_all_but_the_heads(tmp_path: Path) -> Non
     np.testing.assert_array_equal(same.head32.conv.weight.numpy(), source.head32.conv.weight.numpy())
     with pytest.raises(WeightsError, match="--model yolov3_tiny"):
         pretrained_network("yolov3_darknet53", tmp_path / "seven.npz", 4, seed=0)
+
+
+def test_a_pruned_network_stays_pruned_with_other_classes(tmp_path: Path) -> None:
+    source = small(3, classes=7)
+    tensors = {name: tensor.numpy() for name, tensor in source.state_dict().items()}
+    half = tensors["head32_conv.conv.weight"].shape[0] // 2  # the layer right in front of a head
+    for name in [name for name in tensors if name.startswith("head32_conv.")]:
+        tensors[name] = tensors[name][:half]
+    tensors["head32.conv.weight"] = tensors["head32.conv.weight"][:, :half]
+    narrow_to(source, tensors)
+    assign_tensors(source, tensors, "the test")
+    save_checkpoint(source, tmp_path / "pruned.npz")
+    network, _, note = pretrained_network("yolov3_tiny", tmp_path / "pruned.npz", 4, seed=0)
+    assert note is not None and note.endswith("begun afresh head16, head32")
+    assert network.head32.conv.weight.shape[:2] == [3 * (5 + 4), half]
+    np.testing.assert_array_equal(network.head32_conv.conv.weight.numpy(), tensors["head32_conv.conv.weight"])
+    assert (network.head32.conv.bias.numpy()[4 :: 5 + 4] < -4).all()
+    check_channels(network, "the test")
 
 
 def test_a_fresh_network_depends_on_its_seed_and_expects_few_objects() -> None:

@@ -1,0 +1,122 @@
+"""Prunings that cannot be: one line says what was wrong and what to do, and the exit code is 1."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from ppsplit.cli import main
+
+from .conftest import Command
+
+
+def refused(words: List[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that a command ends with."""
+    capsys.readouterr()
+    assert main(words) == 1
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert said.out == "" and len(lines) == 1 and "Traceback" not in said.err
+    return lines[0]
+
+
+def test_an_output_that_is_there(uninterrupted: Path, words: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(["train-prune", *words(uninterrupted, "--tune-images", "48")], capsys)
+    assert "holds a pruning already; go on with --resume, or give another --output" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (("--tune-images", "52"), "(tune_images)"),
+        (("--tune-images", "48", "--criterion", "bn", "--lr", "0.1"), "(criterion, lr)"),
+        (("--tune-images", "48", "--seed", "1"), "(seed)"),
+    ],
+)
+def test_resumed_with_other_settings(
+    uninterrupted: Path, words: Command, more: "tuple[str, ...]", named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(["train-prune", *words(uninterrupted, "--resume", *more)], capsys)
+    assert f"is of a pruning with other settings {named}" in said
+
+
+def test_resumed_with_other_photos_and_weights(
+    uninterrupted: Path, words: Command, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    next(folder.glob("*.jpg")).rename(folder / "other.jpg")
+    shutil.copy(uninterrupted / "model.npz", tmp_path / "other.npz")
+    more = ("--tune-images", "48", "--resume", "--images", str(folder), "--weights", str(tmp_path / "other.npz"))
+    said = refused(["train-prune", *words(uninterrupted, *more)], capsys)
+    assert "other settings (weights_sha256, images)" in said
+
+
+def test_a_damaged_start(
+    uninterrupted: Path, words: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    values = json.loads((run / "steps.json").read_text())
+    (run / "steps.json").write_text(json.dumps({**values, "rows": values["rows"][:1]}))  # as when killed in the step
+    start = run / "step1" / "start.npz"
+    start.write_bytes(start.read_bytes()[:3000])
+    said = refused(["train-prune", *words(run, "--tune-images", "48", "--resume")], capsys)
+    assert f"{start} is damaged" in said and "begin again in another --output" in said
+
+
+def test_a_target_out_of_reach(words: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--target-flops", "-99%", "--tune-images", "0")
+    said = refused(["train-prune", *words(tmp_path / "run", *more)], capsys)
+    assert "pruning cannot bring macs" in said and "ask for less" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--ratios", "conv99=0.5"), "no layer that can be pruned is called 'conv99'"),
+        (("--cut", "pool9"), "there is no cut 'pool9'"),
+        (("--weights", "gone.npz"), "--weights gone.npz does not exist"),
+        (("--images", "gone"), "no photos in gone: give a folder"),
+        (("--root", "gone", "--max-ap-drop", "1"), "no data: neither gone/val2017/instances.json"),
+    ],
+)
+def test_what_cannot_be_used(
+    words: Command, tmp_path: Path, more: "tuple[str, ...]", says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in refused(["train-prune", *words(tmp_path / "run", *more)], capsys)
+
+
+def test_a_folder_without_photos(words: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(["train-prune", *words(tmp_path / "run", "--images", str(tmp_path))], capsys)
+    assert f"no image in {tmp_path}" in said
+
+
+def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train-prune", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--max-ap-drop" in said and "photos without labels" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "next_command"),
+    [
+        (["train"], "ppsplit make-shapes"),
+        (["train-prune"], "python tools/download_coco.py"),
+        (["export-split", "--prune", "--quant", "int8"], "python tools/train_prune.py --model yolov3_tiny"),
+    ],
+)
+def test_an_empty_folder(
+    verb: List[str],
+    next_command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert next_command in refused(verb, capsys)
+    assert list(tmp_path.iterdir()) == []  # nothing was fetched
