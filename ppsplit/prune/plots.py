@@ -12,14 +12,15 @@ def plot_sensitivity(rows: Sequence[Row], picture: Path) -> None:
     """Draw what each group's pruning alone costs against the share pruned: AP where it was measured, and distance."""
     with_ap = all(row["ap"] is not None for row in rows)
     names = list(dict.fromkeys(row["group"] for row in rows if row["group"]))
+    colours = _colours(len(names))
     whole = next(row for row in rows if not row["group"])
     figure, all_axes = _figure(2 if with_ap else 1)
     measures = [("distance", "distance of the heads")] + ([("ap", "AP")] if with_ap else [])
     for axes, (measure, label) in zip(all_axes, measures):
-        for name in names:
+        for name, colour in zip(names, colours):
             points = [(0.0, whole[measure])]
             points += [(1 - row["kept"] / row["channels"], row[measure]) for row in rows if row["group"] == name]
-            axes.plot(*zip(*sorted(points)), marker="o", markersize=3, label=name)
+            axes.plot(*zip(*sorted(points)), marker="o", markersize=3, color=colour, label=name)
         axes.set_xlabel("share of channels pruned, this layer alone")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
@@ -42,6 +43,13 @@ def plot_steps(rows: Sequence[Row], picture: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, picture)
+
+
+def _colours(count: int) -> Any:
+    """As many colours that can be told apart."""
+    import matplotlib
+
+    return matplotlib.colormaps["turbo"]([(i + 0.5) / count for i in range(count)])
 
 
 def _figure(panels: int) -> Tuple[Any, Any]:
