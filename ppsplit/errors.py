@@ -12,7 +12,9 @@ PPSplitError
 ├── TrainingError             training cannot go on
 ├── ExportError               a step from frozen program to bundle failed
 │   ├── ConversionError       Paddle Lite cannot take the program for this target
-│   └── CertificationError    the two halves do not compute what the whole computes
+│   ├── CertificationError    the two halves do not compute what the whole computes
+│   └── QuantizationError     values cannot be quantized as asked, or no plan fits the memory
+│       └── CalibrationError  calibration data is missing, empty, constant or of the wrong size
 ├── BundleError               a bundle is missing, damaged, or of another version
 ├── InferenceRuntimeError     an inference runtime is missing or refused its input
 ├── CodecError                bytes and tensors do not fit together
@@ -78,6 +80,14 @@ class ConversionError(ExportError):
 
 class CertificationError(ExportError):
     """The two halves do not compute what the whole computes."""
+
+
+class QuantizationError(ExportError):
+    """Values cannot be quantized as asked, or no plan of bits fits the memory."""
+
+
+class CalibrationError(QuantizationError):
+    """Calibration data is missing, empty, constant, not finite or of the wrong size."""
 
 
 class BundleError(PPSplitError):

@@ -15,6 +15,9 @@ from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX, FrozenProgram, s
 from ppsplit.paddle_first import paddle
 
 WEIGHT_BITS: Dict[str, int] = {"int8": 8, "int16": 16}
+QUANTIZER_LOGGERS = tuple(
+    f"paddle.static.quantization.{module}" for module in ("post_training_quantization", "quantization_pass")
+)
 QUANTIZED, FAKE_QUANTIZED = "quantized_model", "test_model"
 
 
@@ -33,7 +36,7 @@ def quantize_weights(prefix: Path, directory: Path, precision: str) -> None:
     if precision not in WEIGHT_BITS:
         raise ExportError(f"cannot quantize weights to {precision!r}; choose from {', '.join(WEIGHT_BITS)}")
     directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch, static_mode(), _quiet():
+    with tempfile.TemporaryDirectory() as scratch, static_mode(), quiet():
         quantizer = paddle.static.quantization.WeightQuantization(
             model_dir=str(prefix.parent),
             model_filename=prefix.name + MODEL_SUFFIX,
@@ -57,16 +60,18 @@ def quantize_weights(prefix: Path, directory: Path, precision: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the quantizer's print-outs, and its warning that it loads programs the old way."""
-    logger = logging.getLogger("paddle.static.io")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Without the quantizers' print-outs and bars, and their warning that they load programs the old way."""
+    loggers = [logging.getLogger(name) for name in ("paddle.static.io", *QUANTIZER_LOGGERS)]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def _restore_tensor_names(source: Path, destination: Path) -> None:
