@@ -106,6 +106,11 @@ class PruneConfig:
             raise ConfigError("max_ap_drop needs a labelled set to measure AP on; give --root and --val-split")
         if self.ratios and self.steps > 1:
             raise ConfigError("ratios are reached in one step; give --target-flops for several")
+        if self.seed < 0 or self.feature_weight < 0 or (self.max_ap_drop is not None and self.max_ap_drop < 0):
+            raise ConfigError("seed, feature_weight and max_ap_drop cannot be below 0")
+        if self.input_hw and any(side < COARSEST_STRIDE or side % COARSEST_STRIDE for side in self.input_hw):
+            raise ConfigError(f"input_hw must be multiples of {COARSEST_STRIDE}, not {self.input_hw}")
+        Augmentation(self.flip, self.colour, self.expand, self.crop)
         self.shares()
         self.named_ratios()
 

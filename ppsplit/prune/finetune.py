@@ -131,7 +131,16 @@ class Distillation:
                     break
             else:
                 position = replace(position, epoch=position.epoch + 1, number=0)
-        return self.learner.averaged
+        return self._with_start(self.learner.averaged)
+
+    def _with_start(self, averaged: paddle.nn.Layer) -> paddle.nn.Layer:
+        """The averaged network with its start as it was, to the bit: averaging what does not change rounds it."""
+        averaged_state, learnt = averaged.state_dict(), self.learner.network.state_dict()
+        trained = {name for name, _ in self.trained.named_parameters()}
+        for name, tensor in learnt.items():
+            if name not in trained:
+                averaged_state[name].set_value(tensor)
+        return averaged
 
     def _step(self, images: np.ndarray, position: Position) -> Dict[str, Any]:
         began = time.perf_counter()

@@ -34,7 +34,7 @@ def plot_steps(rows: Sequence[Row], picture: Path) -> None:
     figure, (axes,) = _figure(1)
     labels = (("ap", "AP"), ("macs", "MACs"), ("edge_macs", "MACs on the edge"), ("parameters", "parameters"))
     for name, label in (*labels, ("payload_elements", "values that cross")):
-        if rows[0][name]:
+        if all(row[name] is not None for row in rows) and rows[0][name]:
             axes.plot([r["step"] for r in rows], [r[name] / rows[0][name] for r in rows], marker="o", label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("share of the whole network's")

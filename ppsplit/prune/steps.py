@@ -25,7 +25,7 @@ from ppsplit.prune.allocate import Budget, Channels, by_budget, by_ratio
 from ppsplit.prune.channels import Pruner, like
 from ppsplit.prune.compensate import Patches, compensate, readers, watch
 from ppsplit.prune.config import PruneConfig
-from ppsplit.prune.costs import CostModel
+from ppsplit.prune.costs import COST_NAMES, CostModel
 from ppsplit.prune.finetune import Distillation
 from ppsplit.prune.plots import plot_sensitivity, plot_steps
 from ppsplit.prune.sensitivity import Probe, losses, sensitivity
@@ -37,6 +37,7 @@ MODEL, STEPS, START = "model.npz", "steps.json", "start.npz"
 START_FORMAT, START_VERSION = "ppsplit-pruned-start", 1
 POINTS = 100  # AP is told in hundredths
 SENSED = 16  # photos that sensitivity is measured on; others than those that layers are refitted on, which flatter it
+SENSED_LABELLED = 48
 
 Kept = Dict[str, np.ndarray]  # layer to int64, which of the whole network's output channels it still has
 
@@ -75,12 +76,14 @@ class Pruning:
             **config.identity(),
             "weights_sha256": sha256_of(weights),
             "images": [image.path.name for image in self.data.images],
+            "annotations_sha256": sha256_of(self.val.annotations) if self.val else None,
         }
         self.identity = json.loads(json.dumps(decisive))  # as it will be read back
         inputs = [to_input(read_image(path), self.preprocess)[0] for path in probe]
         sensed = min(SENSED, max(1, len(inputs) // 2))
         self.inputs = inputs[:-sensed] or inputs
-        self.probe = Probe(inputs[-sensed:], self.val, self.preprocess)
+        # AP only for people to look at, on a few images: it is measured for every layer and ratio
+        self.probe = Probe(inputs[-sensed:], self.val.first(SENSED_LABELLED) if self.val else None, self.preprocess)
 
     def run(self) -> List[Dict[str, Any]]:
         """Prune to the end.
@@ -107,7 +110,7 @@ class Pruning:
         if not self.config.resume and (file.is_file() or (self.output / MODEL).is_file()):
             raise ConfigError(f"{self.output} holds a pruning already; go on with --resume, or give another --output")
         if file.is_file():
-            values = json.loads(file.read_text(encoding="utf-8"))
+            values = _read_steps(file)
             changed = [key for key, value in self.identity.items() if values["identity"].get(key) != value]
             if changed:
                 raise ConfigError(
@@ -158,7 +161,7 @@ class Pruning:
 
     def _step(self, stage: _Stage, number: int) -> _Stage:
         """Prune once and fine-tune."""
-        if not (self._folder(number) / START).is_file():
+        if not self._has_start(number):
             self._prune(stage, number)
         tensors, kept = self._read_start(number)
         student = like(self.teacher, tensors)
@@ -196,16 +199,29 @@ class Pruning:
         save_checkpoint(pruned, folder / "untuned.npz", self.preprocess)
         arrays = {f"tensor/{name}": tensor.numpy() for name, tensor in pruned.state_dict().items()}
         arrays.update({f"kept/{name}": indices for name, indices in composed.items()})
-        write_archive(folder / START, START_FORMAT, START_VERSION, {"channels": channels}, arrays)
+        header = {"channels": channels, "identity": {**self.identity, "step": number}}
+        write_archive(folder / START, START_FORMAT, START_VERSION, header, arrays)
+
+    def _has_start(self, number: int) -> bool:
+        """Whether this step was pruned already, by these very settings: a folder may hold what another run left."""
+        if not (self._folder(number) / START).is_file():
+            return False
+        header, _ = self._open_start(number)
+        if header.get("identity") == {**self.identity, "step": number}:
+            return True
+        (self._folder(number) / "state.npz").unlink(missing_ok=True)
+        return False
 
     def _read_start(self, number: int) -> Tuple[Dict[str, np.ndarray], Kept]:
-        path = self._folder(number) / START
-        try:
-            _, arrays = read_archive(path, START_FORMAT, START_VERSION)
-        except WeightsError as error:
-            raise WeightsError(f"{error}; begin again in another --output") from error
+        _, arrays = self._open_start(number)
         tensors = {name[len("tensor/") :]: array for name, array in arrays.items() if name.startswith("tensor/")}
         return tensors, {name[len("kept/") :]: array for name, array in arrays.items() if name.startswith("kept/")}
+
+    def _open_start(self, number: int) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
+        try:
+            return read_archive(self._folder(number) / START, START_FORMAT, START_VERSION)
+        except WeightsError as error:
+            raise WeightsError(f"{error}; begin again in another --output") from error
 
     def _channels(self, pruner: Pruner, seen: Dict[str, Patches], number: int) -> Channels:
         if self.config.ratios:
@@ -232,8 +248,8 @@ class Pruning:
         for name, tensor in sorted(network.state_dict().items()):
             digest.update(name.encode() + tensor.numpy().tobytes())
         chosen = {name: self.identity[name] for name in ("criterion", "divisor", "probe_images", "images")}
-        labelled = self.val.annotations.name if self.val else None
-        return {**chosen, "network_sha256": digest.hexdigest(), "hw": list(self.preprocess.input_hw), "val": labelled}
+        chosen["annotations_sha256"] = self.identity["annotations_sha256"]
+        return {**chosen, "network_sha256": digest.hexdigest(), "hw": list(self.preprocess.input_hw)}
 
     def _budgets(self, number: int) -> List[Budget]:
         """What may be left after step `number`: savings grow evenly with the steps."""
@@ -241,6 +257,20 @@ class Pruning:
         done = number / self.config.steps
         shares = self.config.shares()
         return [Budget(cost, getattr(whole, cost) * (1 - (1 - share) * done)) for cost, share in shares.items()]
+
+
+def _read_steps(file: Path) -> Dict[str, Any]:
+    """What `steps.json` holds: identity and rows. Raises ConfigError."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        rows = values["rows"]
+        columns = {"step", "ap", *COST_NAMES}
+        if not rows or any(set(row) != columns or row["step"] != number for number, row in enumerate(rows)):
+            raise ValueError("its rows are not those of the steps")
+        dict(values["identity"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file} is damaged ({error!r}); move its folder away and begin again") from error
+    return values
 
 
 def edge_groups(costs: CostModel) -> List[str]:

@@ -133,6 +133,18 @@ def test_ratios_and_no_fine_tuning(words: Command, tmp_path: Path, checkpoint: P
     assert all(np.array_equal(array, untuned[name]) for name, array in tensors.items())
 
 
+def test_what_stands_in_front_of_the_pruned_layers_stays_to_the_bit(
+    words: Command, tmp_path: Path, checkpoint: Path
+) -> None:
+    run = tmp_path / "run"
+    pruned(words(run, "--tune-images", "24", "--ratios", "conv7=0.5"))
+    whole, ended = dict(np.load(checkpoint)), dict(np.load(run / "model.npz"))
+    for name, array in whole.items():
+        if name.startswith(("conv1.", "conv4.")):  # conv5 is read again behind them, by the second head
+            np.testing.assert_array_equal(array, ended[name], err_msg=name)
+    assert not np.array_equal(whole["head16.conv.weight"], ended["head16.conv.weight"])
+
+
 def test_the_edge_alone(words: Command, tmp_path: Path) -> None:
     more = ("--target", "edge", "--target-payload", "-50%", "--cut", "conv7", "--tune-images", "0", "--divisor", "2")
     rows = pruned(words(tmp_path / "run", *more))

@@ -120,3 +120,37 @@ def test_an_empty_folder(
     monkeypatch.chdir(tmp_path)
     assert next_command in refused(verb, capsys)
     assert list(tmp_path.iterdir()) == []  # nothing was fetched
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"identity": {}, "rows": []}', '{"identity": {}, "rows": [{"step": 0}]}']
+)
+def test_damaged_steps(
+    uninterrupted: Path, words: Command, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "steps.json").write_text(text)
+    said = refused(["train-prune", *words(run, "--tune-images", "48", "--resume")], capsys)
+    assert f"{run / 'steps.json'} is damaged" in said and "begin again" in said
+
+
+def test_what_another_run_left_is_not_taken_for_this_ones(uninterrupted: Path, words: Command, tmp_path: Path) -> None:
+    run, fresh = tmp_path / "run", tmp_path / "fresh"
+    (run / "step1").mkdir(parents=True)
+    shutil.copy(uninterrupted / "step1" / "start.npz", run / "step1")
+    for folder in (run, fresh):
+        assert main(["train-prune", *words(folder, "--tune-images", "0", "--ratios", "conv2=0.5")]) == 0
+    assert (run / "model.npz").read_bytes() == (fresh / "model.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [(("--seed", "-1"), "below 0"), (("--flip", "2"), "0..1"), (("--input-hw", "100,60"), "multiples of 32")],
+)
+def test_numbers_out_of_range(
+    words: Command, wrong: "tuple[str, str]", message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert message in refused(["train-prune", *words(run, *wrong)], capsys)
+    assert not run.exists()
