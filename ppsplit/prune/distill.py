@@ -46,7 +46,7 @@ def head_distances(
         sums["box"].append(((place.square() + size.square()).sum(2) * weight).sum())
         sums["objectness"].append(_divergence(mine[:, :, 4], theirs[:, :, 4]).sum())
         sums["class"].append((_divergence(mine[:, :, 5:], theirs[:, :, 5:]).sum(2) * weight).sum())
-    return {part: paddle.add_n(values) / len(student[0]) for part, values in sums.items()}
+    return {part: paddle.add_n(values) / student[0].shape[0] for part, values in sums.items()}
 
 
 def _boxes(head: paddle.Tensor, anchors: int) -> paddle.Tensor:

@@ -14,10 +14,10 @@ from ppsplit.data.batches import BatchPlan, BatchSource
 from ppsplit.data.training_set import TrainingSet
 from ppsplit.errors import TrainingError
 from ppsplit.image import Preprocess
-from ppsplit.models.blocks import ConvBN
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.distill import PARTS, feature_distance, head_distances, recorded
-from ppsplit.prune.teacher import Teacher, coarse_layers, shared_start, without_start
+from ppsplit.prune.distill import PARTS
+from ppsplit.prune.gradients import Gradients
+from ppsplit.prune.teacher import Teacher, coarse_layers, shared_start, start_of
 from ppsplit.train.ema import AveragedNetwork
 from ppsplit.train.listener import Listener, Step
 from ppsplit.train.log import CsvLog
@@ -93,20 +93,19 @@ class Distillation:
         identity: Dict[str, Any],
         listener: Listener,
     ) -> None:
-        self.plan, self.kept, self.folder, self.listener, self.identity = plan, kept, folder, listener, identity
+        self.plan, self.folder, self.listener, self.identity = plan, folder, listener, identity
         self.start = shared_start(student, teacher)
-        self.trained = without_start(student, self.start) if self.start else student
-        behind = {name for name, layer in self.trained.named_sublayers() if isinstance(layer, ConvBN)}
-        self.compared = [name for name in coarse_layers(teacher) if name in behind]
-        stages = [*self.compared, *([self.start] if self.start else [])]
-        self.teacher = Teacher(teacher, stages, plan.input_sizes)
+        start = start_of(student, self.start) if self.start else []
+        compared = [name for name in coarse_layers(teacher) if name.split(".")[0] not in start]
+        self.gradients = Gradients(student, start, compared, kept, plan.feature_weight)
+        self.teacher = Teacher(teacher, [*compared, *start[-1:]], plan.input_sizes)
         batches = BatchPlan(len(data.images), min(plan.batch, len(data.images)), plan.seed, plan.input_sizes)
         self.source = BatchSource(data, batches, preprocess, plan.augmentation, 0, plan.workers)
         self.average = AveragedNetwork(student, plan.ema_decay)
         self.schedule = Schedule(plan.lr, plan.steps, plan.warmup_steps)
         optimizer = paddle.optimizer.Adam(
             learning_rate=plan.lr,
-            parameters=self.trained.parameters(),
+            parameters=list(self.gradients.learnt.values()),
             grad_clip=paddle.nn.ClipGradByGlobalNorm(plan.clip_norm),
         )
         self.learner = Learner(student, self.average.network, optimizer)
@@ -117,10 +116,6 @@ class Distillation:
         state = self.folder / "state.npz"
         position = self.learner.restore(state, self.identity) if state.is_file() else Position()
         log = CsvLog(self.folder / "steps.csv", COLUMNS, position.step)
-        self.learner.network.train()
-        for layer in self.learner.network.sublayers():
-            if isinstance(layer, ConvBN):  # a handful of images says less of the statistics than the old ones do
-                layer.bn.eval()
         while position.step < self.plan.steps:
             for batch in self.source.epoch(position.epoch, position.number):
                 log.write(self._step(batch.images, position))
@@ -135,10 +130,9 @@ class Distillation:
 
     def _with_start(self, averaged: paddle.nn.Layer) -> paddle.nn.Layer:
         """The averaged network with its start as it was, to the bit: averaging what does not change rounds it."""
-        averaged_state, learnt = averaged.state_dict(), self.learner.network.state_dict()
-        trained = {name for name, _ in self.trained.named_parameters()}
-        for name, tensor in learnt.items():
-            if name not in trained:
+        averaged_state = averaged.state_dict()
+        for name, tensor in self.learner.network.state_dict().items():
+            if name not in self.gradients.learnt:
                 averaged_state[name].set_value(tensor)
         return averaged
 
@@ -146,25 +140,16 @@ class Distillation:
         began = time.perf_counter()
         rate = self.schedule.rate(position.step)
         self.learner.optimizer.set_lr(rate)
-        parts = self._distances(images)
-        paddle.add_n(list(parts.values())).backward()
+        heads, maps = self.teacher(images)
+        parts = self.gradients(maps[self.start] if self.start else images, heads, maps)
         self.learner.optimizer.step()
         self.learner.optimizer.clear_grad()
         self.average.update(self.learner.network, position.step)
         return self._row(parts, images, position, rate, began)
 
-    def _distances(self, images: np.ndarray) -> Dict[str, paddle.Tensor]:
-        heads, maps = self.teacher(images)
-        theirs = {name: paddle.to_tensor(maps[name]) for name in self.compared}
-        with recorded(self.trained, self.compared) as mine:
-            found = self.trained(paddle.to_tensor(maps[self.start] if self.start else images))
-        parts = head_distances(found, [paddle.to_tensor(head) for head in heads], self.teacher.params)
-        return {**parts, "feature": feature_distance(mine, theirs, self.kept) * self.plan.feature_weight}
-
     def _row(
-        self, parts: Dict[str, paddle.Tensor], images: np.ndarray, position: Position, rate: float, began: float
+        self, losses: Dict[str, float], images: np.ndarray, position: Position, rate: float, began: float
     ) -> Dict[str, Any]:
-        losses = {part: float(parts[part]) for part in PARTS}
         if not all_finite(losses):
             raise TrainingError(f"the loss is not finite at step {position.step + 1} ({losses}); give a lower --lr")
         now = len(images) / max(1e-9, time.perf_counter() - began)

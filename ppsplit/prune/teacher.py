@@ -69,13 +69,17 @@ def shared_start(student: paddle.nn.Layer, teacher: paddle.nn.Layer) -> Optional
     return None
 
 
-def without_start(student: paddle.nn.Layer, last: str) -> paddle.nn.Layer:
-    """The rest of `student`, behind the stage `last`: its forward takes that stage's map. It shares all layers."""
-    rest = copy.copy(student)
+def start_of(student: paddle.nn.Layer, last: str) -> List[str]:
+    """The stages up to and with `last`, which `shared_start` found."""
     order = _executed_stages(student)
-    gone = order[: order.index(last) + 1]
+    return order[: order.index(last) + 1]
+
+
+def leave_out(network: paddle.nn.Layer, stages: Sequence[str]) -> paddle.nn.Layer:
+    """The rest of a network: its forward takes the map of the last of `stages`. It shares all layers."""
+    rest = copy.copy(network)
     rest._sub_layers = OrderedDict(
-        (name, paddle.nn.Identity() if name in gone else layer) for name, layer in student._sub_layers.items()
+        (name, paddle.nn.Identity() if name in stages else layer) for name, layer in network._sub_layers.items()
     )
     return rest
 
@@ -122,7 +126,7 @@ def _is_start(student: paddle.nn.Layer, stages: List[str], images: paddle.Tensor
             handle.remove()
             if not isinstance(caught[0], paddle.Tensor):
                 return False
-            rest = without_start(student, stages[-1])(caught[0])
+            rest = leave_out(student, stages)(caught[0])
     except (ValueError, TypeError):  # a later layer also reads something in front; or a concat is gone
         return False
     finally:

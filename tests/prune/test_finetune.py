@@ -60,7 +60,7 @@ def test_what_the_teacher_runs_is_left_alone(tiny_pruner: Pruner, photos: Path, 
     tuning = distillation(tiny_pruner, photos, tmp_path)
     before = state(tuning.learner.network)
     assert tuning.start == "conv5"
-    assert tuning.compared == ["conv6", "conv7", "neck", "head32_conv", "lateral", "head16_conv"]
+    assert tuning.gradients.compared == ["conv6", "conv7", "neck", "head32_conv", "lateral", "head16_conv"]
     result = tuning.run()
     after, averaged = state(tuning.learner.network), state(result)
     front = tuple(f"conv{i}." for i in range(1, 6))

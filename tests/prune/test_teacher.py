@@ -10,7 +10,7 @@ import pytest
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import Pruner
 from ppsplit.prune.distill import recorded
-from ppsplit.prune.teacher import Teacher, coarse_layers, shared_start, without_start
+from ppsplit.prune.teacher import Teacher, coarse_layers, leave_out, shared_start, start_of
 from tests.models.seeded import random_image
 
 from .conftest import SIDE, difference, heads, state
@@ -54,7 +54,7 @@ def check_start(network: paddle.nn.Layer, pruner: Pruner, pruned: "tuple[str, ..
         return
     with recorded(network, [start]) as maps:
         heads(network)
-    rest = without_start(student, start)
+    rest = leave_out(student, start_of(student, start))
     with paddle.no_grad():
         found = [head.numpy() for head in rest(maps[start])]
     assert difference(found, heads(student)) < 1e-6
