@@ -31,7 +31,7 @@ from ppsplit.image import list_images  # noqa: E402
 from ppsplit.models import model_family  # noqa: E402
 from ppsplit.models.checkpoint import save_checkpoint  # noqa: E402
 from ppsplit.prune.config import PruneConfig  # noqa: E402
-from ppsplit.prune.steps import MODEL, STEPS  # noqa: E402
+from ppsplit.prune.folder import MODEL, STEPS  # noqa: E402
 from ppsplit.train.log import read_log  # noqa: E402
 from ppsplit.train.setup import loaded_network  # noqa: E402
 
@@ -97,11 +97,14 @@ def prune_yolov3_tiny(
         json: Where to write the table.
         plot: Where to draw AP against MACs.
     """
+    _check_counts(calibration_count=calibration_count, limit=limit)
     unknown = [row for row in rows if row not in ROWS]
     if unknown:
         raise ConfigError(f"there is no row {unknown[0]!r}; choose from {', '.join(ROWS)}")
     coco_set = CocoSet.open(*find_split(data, val_split))
     photos = list_images(images)
+    cut = model_family(NETWORK).default_cut
+    comparison = Comparison(cut, tuple(photos[:calibration_count]), resamples, rounds)  # what it refuses is told early
     _check_apart(coco_set, photos)
     weights = find_weights(NETWORK, weights)
     if not evaluate_only:
@@ -123,9 +126,7 @@ def prune_yolov3_tiny(
             contenders.append(_pruned(row, output / row, weights))
         else:
             print(f"row {row} is left out: no {output / row / MODEL} yet")
-    coco_set = coco_set.first(limit) if limit else coco_set
-    cut = model_family(NETWORK).default_cut
-    comparison = Comparison(cut, tuple(photos[:calibration_count]), resamples, rounds)
+    coco_set = coco_set if limit is None else coco_set.first(limit)
     with row_progress() as progress:
         table = pruned_table(contenders, coco_set, comparison, progress)
     about = {
@@ -144,6 +145,13 @@ def prune_yolov3_tiny(
     print_table(table, COSTS, title=f"what it costs, cut after {cut}")
     plot_ap_against_macs(table, plot)
     print(f"table {json}, plot {plot}")
+
+
+def _check_counts(**counts: Optional[int]) -> None:
+    """Raise ConfigError where one that is given is below 1."""
+    wrong = [f"--{name.replace('_', '-')} {count}" for name, count in counts.items() if count is not None and count < 1]
+    if wrong:
+        raise ConfigError(f"{', '.join(wrong)}: at least 1 is needed")
 
 
 def _check_apart(coco_set: CocoSet, photos: List[Path]) -> None:
@@ -175,15 +183,18 @@ def _pruned(row: str, folder: Path, weights: Path) -> Contender:
     if wrong:
         raise ConfigError(f"{folder} is a pruning of other settings ({', '.join(wrong)}); give another --output")
     about = {key: identity[key] for key in ("criterion", "target", "divisor", "lr", "input_sizes", "tune_images")}
-    minutes = _tune_minutes(folder, min(identity["batch"], len(identity["images"])))
+    minutes = _tune_minutes(folder, identity["batch"])
     about.update(tune_photos=len(identity["images"]), tune_minutes=minutes)
     return Contender(row, folder / MODEL, folder / "bundle", folder / "step1" / "untuned.npz", about)
 
 
 def _tune_minutes(folder: Path, batch: int) -> float:
-    """Minutes of learning, summed over runs that were killed and resumed, by the speeds that they noted."""
-    speeds = [float(row["images_per_s"]) for row in read_log(folder / "step1" / "steps.csv")]
-    return round(sum(batch / max(speed, 1e-9) for speed in speeds) / 60, 2)
+    """Minutes of learning, summed over runs that were killed and resumed; by the speed where no time was noted."""
+    total = 0.0
+    for row in read_log(folder / "step1" / "steps.csv"):
+        noted = row.get("seconds")  # older logs lack it
+        total += float(noted) if noted else batch / max(float(row["images_per_s"]), 1e-9)
+    return round(total / 60, 2)
 
 
 if __name__ == "__main__":

@@ -176,6 +176,8 @@ def _spelled(hint: Any) -> str:
         return " or ".join(_spelled(a) for a in arguments if a is not type(None))
     if origin is typing.Literal:
         return "one of " + ", ".join(map(str, arguments))
+    if origin is dict:
+        return f"names with {_MANY.get(arguments[1], 'values')} as {{NAME: VALUE}}"
     if origin is list or (origin is tuple and arguments[-1] is Ellipsis):
         return f"a list of {_MANY.get(arguments[0], 'values')}"
     if origin is tuple:

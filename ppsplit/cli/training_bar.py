@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence
+from typing import Any, Dict
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ppsplit.train.listener import Listener, Step
 
+BAR = 10  # columns
+
 
 class TrainingBar(Listener):
-    """Steps as a bar with the parts of the loss, images a second and the time left; AP as lines above it."""
+    """Steps as a bar with the loss, images a second and the time left, in 80 columns; AP as lines above it."""
 
-    def __init__(self, parts: Sequence[str], shown: bool = True) -> None:
-        self._parts = parts
-        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+    def __init__(self, shown: bool = True) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(BAR), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(
             *columns, TextColumn("{task.fields[state]}"), console=Console(stderr=True), disable=not shown
         )
-        self._tasks: Dict[str, Any] = {}
+        self._tasks: Dict[str, TaskID] = {}
+        self._done: Dict[str, int] = {}
 
     def __enter__(self) -> "TrainingBar":
         self._bar.start()
@@ -34,8 +36,7 @@ class TrainingBar(Listener):
 
     def stepped(self, step: Step) -> None:
         """Move the bar."""
-        parts = " ".join(f"{name} {step.row[name]:.2f}" for name in ("loss", *self._parts))
-        state = f"{parts} · {step.row['images_per_s']:.1f} images/s · {clock(step.seconds_left)} left"
+        state = f"loss {step.row['loss']:.2f} {step.row['images_per_s']:.1f}/s {clock(step.seconds_left)} left"
         self._show("learning", f"epoch {step.epoch + 1}", step.step, step.steps, state)
 
     def counted(self, what: str, done: int, total: int) -> None:
@@ -45,6 +46,9 @@ class TrainingBar(Listener):
     def _show(self, key: str, description: str, done: int, total: int, state: str) -> None:
         if key not in self._tasks:
             self._tasks[key] = self._bar.add_task("", total=total, state="")
+        if done < self._done.get(key, 0):  # begun once more, and its clock with it
+            self._bar.reset(self._tasks[key])
+        self._done[key] = done
         self._bar.update(self._tasks[key], completed=done, total=total, description=description, state=state)
 
     def measured(self, row: Dict[str, Any]) -> None:

@@ -56,13 +56,14 @@ def read_sample(data: TrainingSet, index: int) -> Sample:
     """
     count = len(data.images)
     for step in range(count):
-        sample = _read(data.images[(index + step) % count], data.problems)
+        sample = read_or_skip(data.images[(index + step) % count], data.problems)
         if sample is not None:
             return sample
     raise DataError(f"none of the {count} images can be read: {'; '.join(data.problems.lines())}")
 
 
-def _read(image: LabelledImage, problems: Problems) -> "Sample | None":
+def read_or_skip(image: LabelledImage, problems: Problems) -> "Sample | None":
+    """An image of a set; None where it cannot be read whole, and then it is named in `problems`."""
     try:
         data = Path(image.path).read_bytes()
         if looks_truncated(data):

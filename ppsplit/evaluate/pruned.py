@@ -14,6 +14,7 @@ from ppsplit.data.sample_photos import sample_photos
 from ppsplit.detections import Detections
 from ppsplit.edge.client import EdgeClient
 from ppsplit.edge.head import Head
+from ppsplit.errors import ConfigError
 from ppsplit.evaluate.latency import head_times, median_ratio
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.graph import resolve_cut
@@ -64,6 +65,9 @@ class Comparison:
         rounds: of the time measurement.
         timed_images: so many of the set's images are timed.
         threads: of the heads.
+
+    Raises:
+        ConfigError: a number below 1, or no calibration image.
     """
 
     cut: str
@@ -72,6 +76,14 @@ class Comparison:
     rounds: int = 10
     timed_images: int = 10
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        counts = ("resamples", "rounds", "timed_images", "threads")
+        wrong = [f"{name} {getattr(self, name)}" for name in counts if getattr(self, name) < 1]
+        if wrong:
+            raise ConfigError(f"{', '.join(wrong)}: at least 1 is needed")
+        if not self.calibration_images:
+            raise ConfigError("there is no photo for the codec's ranges; give at least 1")
 
 
 def pruned_table(

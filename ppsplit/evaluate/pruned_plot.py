@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Dict, Sequence
+
+from ppsplit.files import write_bytes_atomically
 
 GIGA = 1e9
 PANELS = (("macs", "MACs of the whole network, in billions"), ("edge_macs", "MACs on the edge, in billions"))
@@ -32,9 +35,10 @@ def plot_ap_against_macs(rows: Sequence[Dict[str, Any]], path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     all_axes[0].set_ylabel("AP (IoU .50:.95); hollow: before fine-tuning")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=120)
     pyplot.close(figure)
+    write_bytes_atomically(path, drawn.getvalue())
 
 
 def _draw_row(axes: Any, row: Dict[str, Any], column: str, colour: str, offset: int, align: str) -> None:

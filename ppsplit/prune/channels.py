@@ -71,9 +71,11 @@ class Pruner:
 
     def __init__(self, network: paddle.nn.Layer, criterion: str) -> None:
         from ppsplit.prune.criteria import CRITERIA  # PaddleSlim takes seconds to import
+        from ppsplit.prune.slim_operators import register_operators
 
         if criterion not in CRITERIA:
             raise ConfigError(f"there is no criterion {criterion!r}; choose one of: {', '.join(CRITERIA)}")
+        register_operators()
         self.network = network
         evaluated = copy.deepcopy(network)  # PaddleSlim sets layers' modes as it traces
         evaluated.eval()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Tuple
+from typing import Any, Dict, List, Literal, Optional, Tuple, Union
 
 from ppsplit.data.augment import Augmentation
 from ppsplit.errors import ConfigError
 from ppsplit.prune.finetune import FineTuning
+from ppsplit.train.config import COARSEST_STRIDE, out_of_range
 
 # They change where things go or how fast, not what comes out, so a resumed pruning may change them.
 FREE_TO_CHANGE = ("output", "resume", "workers", "save_every", "json", "images", "root", "weights")
-COARSEST_STRIDE = 32
+DECIDES_NO_STEP = ("max_ap_drop",)  # only how many are made, and which is kept; a resumed pruning may change it, too
+RATIOS_WRITTEN = "--ratios conv7=0.5,conv6=0.3, or in a config `ratios: {conv7: 0.5, conv6: 0.3}`"
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class PruneConfig:
         output: Folder to write model.npz and all figures to; by default pruned_model/MODEL.
         resume: Go on in that folder, or begin where there is nothing.
         criterion: Which channels of a layer go first; l1, fpgm or bn (by batch normalisation's scale).
-        ratios: Shares of channels to prune by structural path, NAME=SHARE, patterns allowed; instead of the targets.
+        ratios: Shares of channels to prune by structural path, patterns allowed, instead of the targets;
+            conv7=0.5,conv6=0.3, or {conv7: 0.5, conv6: 0.3} in a config.
         target: whole saves MACs of the whole network; edge, of the half in front of the cut, and what crosses it.
         target_flops: MACs to save, "-40%"; of the edge half with --target edge.
         target_payload: Values that cross the cut to save, "-40%"; with --target edge.
@@ -61,7 +64,7 @@ class PruneConfig:
     output: Optional[Path] = None
     resume: bool = False
     criterion: Literal["l1", "fpgm", "bn"] = "fpgm"
-    ratios: Tuple[str, ...] = ()
+    ratios: Union[Tuple[str, ...], Dict[str, float]] = ()
     target: Literal["whole", "edge"] = "whole"
     target_flops: str = "-40%"
     target_payload: str = "-40%"
@@ -93,10 +96,7 @@ class PruneConfig:
 
     def __post_init__(self) -> None:
         positive = ("steps", "probe_images", "divisor", "batch", "lr", "clip_norm", "workers", "save_every")
-        wrong = [f"{name} {getattr(self, name)}" for name in positive if getattr(self, name) <= 0]
-        wrong += [
-            f"{name} {getattr(self, name)}" for name in ("tune_images", "warmup_steps") if getattr(self, name) < 0
-        ]
+        wrong = out_of_range(self, positive, ("tune_images", "warmup_steps"))
         wrong += [f"input_sizes {side}" for side in self.input_sizes if side < 32 or side % COARSEST_STRIDE]
         if not 0 <= self.ema_decay < 1:
             wrong.append(f"ema_decay {self.ema_decay}")
@@ -110,9 +110,14 @@ class PruneConfig:
             raise ConfigError("seed, feature_weight and max_ap_drop cannot be below 0")
         if self.input_hw and any(side < COARSEST_STRIDE or side % COARSEST_STRIDE for side in self.input_hw):
             raise ConfigError(f"input_hw must be multiples of {COARSEST_STRIDE}, not {self.input_hw}")
-        Augmentation(self.flip, self.colour, self.expand, self.crop)
+        self.augmentation  # noqa: B018  these three check what they read
         self.shares()
         self.named_ratios()
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """The changes to images. Raises ConfigError."""
+        return Augmentation(self.flip, self.colour, self.expand, self.crop)
 
     def shares(self) -> Dict[str, float]:
         """Cost, as `Costs` names it, to the share of it that may stay after the last step."""
@@ -124,7 +129,9 @@ class PruneConfig:
         }
 
     def named_ratios(self) -> Dict[str, float]:
-        """`ratios` as a mapping."""
+        """`ratios` as a mapping, however they were written. Raises ConfigError."""
+        if isinstance(self.ratios, dict):
+            return dict(self.ratios)
         found = {}
         for text in self.ratios:
             name, _, ratio = text.rpartition("=")
@@ -133,7 +140,7 @@ class PruneConfig:
             except ValueError:
                 name = ""
             if not name:
-                raise ConfigError(f"a ratio is written NAME=SHARE, as in conv7=0.5; not {text!r}")
+                raise ConfigError(f"a ratio is written NAME=SHARE, as in {RATIOS_WRITTEN}; not {text!r}")
         return found
 
     def fine_tuning(self, sides: Tuple[int, ...]) -> FineTuning:
@@ -147,15 +154,17 @@ class PruneConfig:
             feature_weight=self.feature_weight,
             clip_norm=self.clip_norm,
             ema_decay=self.ema_decay,
-            augmentation=Augmentation(self.flip, self.colour, self.expand, self.crop),
+            augmentation=self.augmentation,
             seed=self.seed,
             workers=self.workers,
             save_every=self.save_every,
         )
 
     def identity(self) -> Dict[str, Any]:
-        """What decides the result: a pruning can be resumed only with the same."""
-        return {name: value for name, value in asdict(self).items() if name not in FREE_TO_CHANGE}
+        """What decides the result: a pruning can be resumed only with the same, `DECIDES_NO_STEP` left aside."""
+        chosen = {name: value for name, value in asdict(self).items() if name not in FREE_TO_CHANGE}
+        ratios: List[str] = [f"{name}={ratio}" for name, ratio in self.named_ratios().items()]
+        return {**chosen, "ratios": ratios}
 
 
 def _share(option: str, text: str) -> float:

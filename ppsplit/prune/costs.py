@@ -18,6 +18,7 @@ from ppsplit.models.blocks import ConvBN, HeadConv
 from ppsplit.models.fold import fold_batch_norm
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import KERNEL, ChannelGroup
+from ppsplit.prune.walk import walked
 
 COST_NAMES = ("macs", "edge_macs", "parameters", "payload_elements")
 
@@ -128,21 +129,8 @@ class CostModel:
 
 def executed_convs(network: paddle.nn.Layer) -> List[str]:
     """Structural names of the convolution layers, in the order in which they run."""
-    order: List[str] = []
-    handles = [
-        layer.register_forward_pre_hook(lambda _layer, _inputs, name=name: order.append(name))
-        for name, layer in network.named_sublayers()
-        if isinstance(layer, (ConvBN, HeadConv))
-    ]
-    network.eval()
-    try:
-        with paddle.no_grad():
-            side = max(network.params.strides)
-            network(paddle.zeros([1, 3, side, side]))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return order
+    names = [name for name, layer in network.named_sublayers() if isinstance(layer, (ConvBN, HeadConv))]
+    return list(walked(network, names))
 
 
 def _convolution(

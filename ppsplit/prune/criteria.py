@@ -9,9 +9,6 @@ from paddleslim.dygraph import FilterPruner, FPGMFilterPruner, L1NormFilterPrune
 
 from ppsplit.models.blocks import ConvBN
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.slim_operators import register_operators
-
-register_operators()
 
 
 class BnScaleFilterPruner(FilterPruner):

@@ -9,18 +9,16 @@ of their mean square (FitNets; Romero et al., 2015; no adapter is needed, since 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
 
 from ppsplit.models import Params
 from ppsplit.paddle_first import paddle
+from ppsplit.prune.walk import Maps
 
 PARTS = ("box", "objectness", "class", "feature")
 SURE_ENOUGH = 0.002  # added to the teacher's objectness as a weight: AP also counts boxes it is hardly sure of
-
-Maps = Dict[str, paddle.Tensor]
 
 
 def head_distances(
@@ -77,24 +75,3 @@ def feature_distance(student: Maps, teacher: Maps, kept: Mapping[str, np.ndarray
             theirs = paddle.index_select(theirs, paddle.to_tensor(kept[name]), axis=1)
         shares.append((mine - theirs).square().mean() / paddle.clip(theirs.square().mean(), min=1e-6))
     return paddle.add_n(shares) / len(shares)
-
-
-@contextmanager
-def recorded(network: paddle.nn.Layer, names: Sequence[str]) -> Iterator[Maps]:
-    """While inside, the maps that these sublayers of `network` gave last."""
-    maps: Maps = {}
-
-    def note(name: str):  # type: ignore[no-untyped-def]
-        def hook(_layer: paddle.nn.Layer, _inputs: Tuple[paddle.Tensor], output: paddle.Tensor) -> None:
-            maps[name] = output
-
-        return hook
-
-    handles = [
-        layer.register_forward_post_hook(note(name)) for name, layer in network.named_sublayers() if name in names
-    ]
-    try:
-        yield maps
-    finally:
-        for handle in handles:
-            handle.remove()

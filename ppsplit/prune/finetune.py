@@ -24,7 +24,7 @@ from ppsplit.train.log import CsvLog
 from ppsplit.train.schedule import Schedule
 from ppsplit.train.state import Learner, Position, all_finite
 
-COLUMNS = ("step", "epoch", "lr", "loss", *PARTS, "input_side", "images_per_s")
+COLUMNS = ("step", "epoch", "lr", "loss", *PARTS, "input_side", "images_per_s", "seconds")
 SPEED_MEMORY = 0.9  # how much of the speed shown is of earlier steps
 
 
@@ -79,6 +79,9 @@ class Distillation:
         folder: for `state.npz` to resume from and `steps.csv`.
         identity: what decides the result beside the data; a state of another one is refused.
         listener: hears of progress.
+
+    Raises:
+        ConfigError: a batch is larger than the set.
     """
 
     def __init__(
@@ -99,7 +102,7 @@ class Distillation:
         compared = [name for name in coarse_layers(teacher) if name.split(".")[0] not in start]
         self.gradients = Gradients(student, start, compared, kept, plan.feature_weight)
         self.teacher = Teacher(teacher, [*compared, *start[-1:]], plan.input_sizes)
-        batches = BatchPlan(len(data.images), min(plan.batch, len(data.images)), plan.seed, plan.input_sizes)
+        batches = BatchPlan(len(data.images), plan.batch, plan.seed, plan.input_sizes)
         self.source = BatchSource(data, batches, preprocess, plan.augmentation, 0, plan.workers)
         self.average = AveragedNetwork(student, plan.ema_decay)
         self.schedule = Schedule(plan.lr, plan.steps, plan.warmup_steps)
@@ -116,9 +119,12 @@ class Distillation:
         state = self.folder / "state.npz"
         position = self.learner.restore(state, self.identity) if state.is_file() else Position()
         log = CsvLog(self.folder / "steps.csv", COLUMNS, position.step)
+        began = time.perf_counter()
         while position.step < self.plan.steps:
             for batch in self.source.epoch(position.epoch, position.number):
-                log.write(self._step(batch.images, position))
+                row = self._step(batch.images, position)
+                seconds, began = time.perf_counter() - began, time.perf_counter()
+                log.write({**row, "seconds": round(seconds, 4)})
                 position = replace(position, number=position.number + 1, step=position.step + 1)
                 if position.step % self.plan.save_every == 0:
                     self.learner.save(state, position, self.identity)

@@ -13,8 +13,9 @@ import numpy as np
 
 from ppsplit.models.narrow import narrow_to
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.distill import PARTS, feature_distance, head_distances, recorded
+from ppsplit.prune.distill import PARTS, feature_distance, head_distances
 from ppsplit.prune.teacher import leave_out
+from ppsplit.prune.walk import recorded
 
 BY_ONEDNN = ("conv2d", "conv2d_grad", "depthwise_conv2d", "depthwise_conv2d_grad")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple
+
+from ppsplit.files import write_bytes_atomically
 
 Row = Dict[str, Any]
 
@@ -65,6 +68,7 @@ def _figure(panels: int) -> Tuple[Any, Any]:
 def _save(figure: Any, picture: Path) -> None:
     from matplotlib import pyplot
 
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=picture.suffix[1:], dpi=110)
     pyplot.close(figure)
+    write_bytes_atomically(picture, drawn.getvalue())

@@ -78,7 +78,7 @@ def sensitivity(
         pruner: of the whole network.
         seen: what its layers see; refits what is left.
         divisor: kept channels are multiples of it.
-        cache: JSON file; written after every measurement.
+        cache: JSON file; written after every measurement. Others may use it, too.
         identity: what decides the result; a cache of another one is begun anew.
         progress: called with measurements done and how many there are.
 
@@ -92,10 +92,7 @@ def sensitivity(
     wanted = [
         (name, kept)
         for name in names
-        for kept in dict.fromkeys(
-            rounded(pruner.groups[name].channels * (1 - ratio), pruner.groups[name].channels, divisor)
-            for ratio in RATIOS
-        )
+        for kept in dict.fromkeys(_kept(pruner.groups[name].channels, ratio, divisor) for ratio in RATIOS)
         if kept < pruner.groups[name].channels
     ]
     whole = probe.heads(pruner.network)
@@ -106,7 +103,17 @@ def sensitivity(
             rows.append(_measured(pruner, seen, name, count, probe, whole))
             write_json_atomically(cache, {"identity": identity, "rows": rows})
         progress(done, len(wanted))
-    return [row for row in rows if row["group"] in ("", *names)]
+    found = {(row["group"], row["kept"]): row for row in rows}
+    return [found[key] for key in [("", 0), *wanted]]  # in one order, whoever measured what first
+
+
+def fewest(channels: int, divisor: int) -> int:
+    """What at least stays of a group: no more of it is pruned at once than is measured."""
+    return _kept(channels, max(RATIOS), divisor)
+
+
+def _kept(channels: int, ratio: float, divisor: int) -> int:
+    return rounded(channels * (1 - ratio), channels, divisor)
 
 
 def _measured(

@@ -4,42 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
-
-import numpy as np
+from typing import Any, Callable, Dict, List, Sequence
 
 from ppsplit.data.coco import CocoSet
 from ppsplit.data.image_folder import unlabelled_set
 from ppsplit.data.layout import find_split
-from ppsplit.errors import ConfigError, WeightsError
+from ppsplit.errors import ConfigError
 from ppsplit.files import sha256_of, write_json_atomically
-from ppsplit.image import read_image, to_input
 from ppsplit.models import model_family
-from ppsplit.models.archive import read_archive, write_archive
 from ppsplit.models.checkpoint import save_checkpoint
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.allocate import Budget, Channels, by_budget, by_ratio
+from ppsplit.prune.allocate import Losses
 from ppsplit.prune.channels import Pruner, like
+from ppsplit.prune.choice import Choice
 from ppsplit.prune.compensate import Patches, compensate, readers, watch
 from ppsplit.prune.config import PruneConfig
-from ppsplit.prune.costs import COST_NAMES, CostModel
+from ppsplit.prune.costs import CostModel
 from ppsplit.prune.finetune import Distillation
-from ppsplit.prune.plots import plot_sensitivity, plot_steps
+from ppsplit.prune.folder import MODEL, Kept, PruningFolder, Row, Start
+from ppsplit.prune.photos import probe_photos
+from ppsplit.prune.plots import plot_sensitivity
 from ppsplit.prune.sensitivity import Probe, losses, sensitivity
-from ppsplit.train.average_precision import network_ap
+from ppsplit.train.average_precision import check_classes, network_ap
 from ppsplit.train.listener import Listener
 from ppsplit.train.setup import loaded_network
 
-MODEL, STEPS, START = "model.npz", "steps.json", "start.npz"
-START_FORMAT, START_VERSION = "ppsplit-pruned-start", 1
 POINTS = 100  # AP is told in hundredths
-SENSED = 16  # photos that sensitivity is measured on; others than those that layers are refitted on, which flatter it
 SENSED_LABELLED = 48
-
-Kept = Dict[str, np.ndarray]  # layer to int64, which of the whole network's output channels it still has
+SHARED = ".sensitivity"  # folder beside the outputs: prunings for other targets measure the same
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class _Stage:
 
 
 class Pruning:
-    """A pruning, ready to run.
+    """A pruning, ready to run. Nothing is written before it runs.
 
     Args:
         config: all that was chosen.
@@ -59,19 +53,25 @@ class Pruning:
         listener: hears of progress.
 
     Raises:
-        ConfigError, DataError, WeightsError: something chosen cannot be used.
+        ConfigError, DataError, WeightsError, CutError: something chosen cannot be used or met.
     """
 
     def __init__(self, config: PruneConfig, weights: Path, listener: Listener) -> None:
         self.config, self.listener = config, listener
         self.output = Path(config.output or Path("pruned_model") / config.model)
+        self.data = unlabelled_set(config.images)
+        if config.tune_images and config.batch > len(self.data.images):
+            raise ConfigError(
+                f"--batch {config.batch} is more than the {len(self.data.images)} photos in {config.images}; give "
+                "more photos or a smaller --batch"
+            )
         self.teacher, preprocess = loaded_network(config.model, weights)
         self.teacher.eval()
         self.preprocess = replace(preprocess, input_hw=config.input_hw or preprocess.input_hw)
         self.cut = config.cut or model_family(config.model).default_cut
-        self.data = unlabelled_set(config.images)
         self.val = CocoSet.open(*find_split(config.root, config.val_split)) if config.root else None
-        probe = [image.path for image in _spread(self.data.images, config.probe_images + SENSED)]
+        if self.val is not None:
+            check_classes(self.teacher.params.num_classes, self.val)
         decisive = {
             **config.identity(),
             "weights_sha256": sha256_of(weights),
@@ -79,115 +79,99 @@ class Pruning:
             "annotations_sha256": sha256_of(self.val.annotations) if self.val else None,
         }
         self.identity = json.loads(json.dumps(decisive))  # as it will be read back
-        inputs = [to_input(read_image(path), self.preprocess)[0] for path in probe]
-        sensed = min(SENSED, max(1, len(inputs) // 2))
-        self.inputs = inputs[:-sensed] or inputs
+        self.folder = PruningFolder(self.output, self.identity)
+        self.rows = self.folder.rows(config.resume)
+        self.choice = Choice(config, self.teacher, self.preprocess.input_hw, self.cut)
+        self.photos = probe_photos(self.data, config.probe_images, self.preprocess)
         # AP only for people to look at, on a few images: it is measured for every layer and ratio
-        self.probe = Probe(inputs[-sensed:], self.val.first(SENSED_LABELLED) if self.val else None, self.preprocess)
+        labelled = self.val.first(SENSED_LABELLED) if self.val else None
+        self.probe = Probe(self.photos.sensed, labelled, self.preprocess)
 
-    def run(self) -> List[Dict[str, Any]]:
+    def run(self) -> List[Row]:
         """Prune to the end.
 
         Returns:
             one row a step, the whole network first: costs, AP (None where it was not measured) and whether this
-            step is the one kept.
+            step is the one kept; the first where even one step lost too much, and then there is no result.
         """
-        rows = self._begin()
+        told = self._name_problems({})
+        rows = self.rows or [self._row(0, self.teacher)]
+        self.folder.write(rows)
         stage = self._stage(len(rows) - 1)
-        while len(rows) <= self.config.steps and not self._dropped(rows):
+        while len(rows) <= self.config.steps and self._within_limit(rows) == len(rows) - 1:
             number = len(rows)
             self.listener.say(f"step {number} of {self.config.steps}")
             stage = self._step(stage, number)
-            save_checkpoint(stage.network, self._folder(number) / MODEL, self.preprocess)
+            save_checkpoint(stage.network, self.folder.step(number) / MODEL, self.preprocess)
             rows.append(self._row(number, stage.network))
-            self._write(rows)
-            (self._folder(number) / "state.npz").unlink(missing_ok=True)  # it has served
-        return self._finish(rows)
-
-    def _begin(self) -> List[Dict[str, Any]]:
-        """The rows so far: those of a run to go on with, or the whole network's."""
-        file = self.output / STEPS
-        if not self.config.resume and (file.is_file() or (self.output / MODEL).is_file()):
-            raise ConfigError(f"{self.output} holds a pruning already; go on with --resume, or give another --output")
-        if file.is_file():
-            values = _read_steps(file)
-            changed = [key for key, value in self.identity.items() if values["identity"].get(key) != value]
-            if changed:
-                raise ConfigError(
-                    f"{file} is of a pruning with other settings ({', '.join(changed)}); resume with the same, or "
-                    "give another --output"
-                )
-            return list(values["rows"])
-        rows = [self._row(0, self.teacher)]
-        self._write(rows)
-        return rows
-
-    def _write(self, rows: List[Dict[str, Any]]) -> None:
-        write_json_atomically(self.output / STEPS, {"identity": self.identity, "rows": rows})
-        plot_steps(rows, self.output / "plots" / "steps.png")
-
-    def _row(self, number: int, network: paddle.nn.Layer) -> Dict[str, Any]:
-        costs = CostModel(network, {}, self.preprocess.input_hw, self.cut).of({})
-        ap = network_ap(network, self.val, self.preprocess)["ap"] if self.val else None
-        return {"step": number, **asdict(costs), "ap": ap}
-
-    def _dropped(self, rows: List[Dict[str, Any]]) -> bool:
-        limit = self.config.max_ap_drop
-        return limit is not None and (rows[0]["ap"] - rows[-1]["ap"]) * POINTS > limit
-
-    def _finish(self, rows: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-        """Keep the last step within the limit."""
-        kept = len(rows) - 1 - int(self._dropped(rows))
-        if kept == 0:
-            self.listener.say(
-                f"the first step lost more than {self.config.max_ap_drop} points of AP; nothing is kept. Give a "
-                "smaller --target-flops, more --steps or more --tune-images"
-            )
-        else:
-            partial = self.output / f".{MODEL}.partial"
-            shutil.copyfile(self._folder(kept) / MODEL, partial)
-            partial.replace(self.output / MODEL)
+            self.folder.write(rows)
+            self.folder.forget_state(number)  # it has served
+        self._name_problems(told)
+        kept = self._within_limit(rows)
+        self.folder.keep(kept)
         return [{**row, "kept": row["step"] == kept} for row in rows]
 
-    def _folder(self, number: int) -> Path:
-        return self.output / f"step{number}"
+    def _name_problems(self, told: Dict[str, int]) -> Dict[str, int]:
+        """Say which photos were left out, unless that was told already: bad files show when they are read."""
+        counts = self.data.problems.counts()
+        if counts != told:
+            for line in self.data.problems.lines():
+                self.listener.say(line)
+        return counts
+
+    def _row(self, number: int, network: paddle.nn.Layer) -> Row:
+        costs = CostModel(network, {}, self.preprocess.input_hw, self.cut).of({})
+        ap = None
+        if self.val is not None:
+            ap = network_ap(network, self.val, self.preprocess, progress=self._counting("AP"))["ap"]
+        return {"step": number, **asdict(costs), "ap": ap}
+
+    def _counting(self, what: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.listener.counted(what, done, total)
+
+    def _within_limit(self, rows: Sequence[Row]) -> int:
+        """The last step in front of the first one that lost too much AP; 0 where that is the first step."""
+        limit = self.config.max_ap_drop
+        for row in rows[1:] if limit is not None else ():
+            if (rows[0]["ap"] - row["ap"]) * POINTS > limit:
+                return int(row["step"]) - 1
+        return len(rows) - 1
 
     def _stage(self, number: int) -> _Stage:
         """The network after so many steps."""
         if number == 0:
             return _Stage(self.teacher, {})
-        network, _ = loaded_network(self.config.model, self._folder(number) / MODEL)
-        return _Stage(network, self._read_start(number)[1])
+        network, _ = loaded_network(self.config.model, self.folder.step(number) / MODEL)
+        return _Stage(network, self.folder.read_start(number).kept)
 
     def _step(self, stage: _Stage, number: int) -> _Stage:
         """Prune once and fine-tune."""
-        if not self._has_start(number):
+        if not self.folder.has_start(number):
             self._prune(stage, number)
-        tensors, kept = self._read_start(number)
-        student = like(self.teacher, tensors)
+        start = self.folder.read_start(number)
+        student = like(self.teacher, start.tensors)
         sides = self.config.input_sizes or (max(self.preprocess.input_hw),)
         plan = self.config.fine_tuning(tuple(sides))
         if plan.images:
-            identity = {**self.identity, "step": number}
             student = Distillation(
                 student,
                 self.teacher,
-                kept,
+                start.kept,
                 self.data,
                 self.preprocess,
                 plan,
-                self._folder(number),
-                identity,
+                self.folder.step(number),
+                self.folder.identity_of(number),
                 self.listener,
             ).run()
             student.eval()
-        return _Stage(student, kept)
+        return _Stage(student, start.kept)
 
     def _prune(self, stage: _Stage, number: int) -> None:
         """Choose channels, drop them, refit, and write what fine-tuning begins with."""
         pruner = Pruner(stage.network, self.config.criterion)
-        seen = watch(stage.network, readers(pruner.groups), self.inputs)
-        channels = self._channels(pruner, seen, number)
+        seen = watch(stage.network, readers(pruner.groups), self.photos.refit, self._counting("refitting"))
+        channels = self.choice.channels(pruner, number, lambda names: self._losses(pruner, seen, names, number))
         kept = pruner.kept(channels)
         pruned = pruner.pruned(kept)
         compensate(pruned, pruner.groups, kept, seen)
@@ -195,89 +179,32 @@ class Pruning:
         for name, indices in kept.items():
             for maker in pruner.groups[name].makers:
                 composed[maker] = composed[maker][indices] if maker in composed else indices
-        folder = self._folder(number)
-        save_checkpoint(pruned, folder / "untuned.npz", self.preprocess)
-        arrays = {f"tensor/{name}": tensor.numpy() for name, tensor in pruned.state_dict().items()}
-        arrays.update({f"kept/{name}": indices for name, indices in composed.items()})
-        header = {"channels": channels, "identity": {**self.identity, "step": number}}
-        write_archive(folder / START, START_FORMAT, START_VERSION, header, arrays)
+        save_checkpoint(pruned, self.folder.step(number) / "untuned.npz", self.preprocess)
+        tensors = {name: tensor.numpy() for name, tensor in pruned.state_dict().items()}
+        self.folder.write_start(number, Start(tensors, composed), channels)
 
-    def _has_start(self, number: int) -> bool:
-        """Whether this step was pruned already, by these very settings: a folder may hold what another run left."""
-        if not (self._folder(number) / START).is_file():
-            return False
-        header, _ = self._open_start(number)
-        if header.get("identity") == {**self.identity, "step": number}:
-            return True
-        (self._folder(number) / "state.npz").unlink(missing_ok=True)
-        return False
-
-    def _read_start(self, number: int) -> Tuple[Dict[str, np.ndarray], Kept]:
-        _, arrays = self._open_start(number)
-        tensors = {name[len("tensor/") :]: array for name, array in arrays.items() if name.startswith("tensor/")}
-        return tensors, {name[len("kept/") :]: array for name, array in arrays.items() if name.startswith("kept/")}
-
-    def _open_start(self, number: int) -> Tuple[Dict[str, Any], Dict[str, np.ndarray]]:
-        try:
-            return read_archive(self._folder(number) / START, START_FORMAT, START_VERSION)
-        except WeightsError as error:
-            raise WeightsError(f"{error}; begin again in another --output") from error
-
-    def _channels(self, pruner: Pruner, seen: Dict[str, Patches], number: int) -> Channels:
-        if self.config.ratios:
-            return by_ratio(self.config.named_ratios(), pruner.groups, self.config.divisor)
-        costs = CostModel(pruner.network, pruner.groups, self.preprocess.input_hw, self.cut)
-        names = list(pruner.groups) if self.config.target == "whole" else edge_groups(costs)
-        folder = self._folder(number)
+    def _losses(self, pruner: Pruner, seen: Dict[str, Patches], names: Sequence[str], number: int) -> Losses:
+        """What pruning these groups alone loses; measured once for all prunings beside this one."""
+        identity = self._sensed_by(pruner.network)
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        shared = self.output.parent / SHARED / f"{key[:16]}.json"
         rows = sensitivity(
-            pruner,
-            seen,
-            names,
-            self.probe,
-            self.config.divisor,
-            folder / "sensitivity.json",
-            self._sensed_by(pruner.network),
-            lambda done, total: self.listener.counted("sensitivity", done, total),
+            pruner, seen, names, self.probe, self.config.divisor, shared, identity, self._counting("sensitivity")
         )
+        folder = self.folder.step(number)
+        write_json_atomically(folder / "sensitivity.json", {"identity": identity, "rows": rows})
         plot_sensitivity(rows, folder / "sensitivity.png")
-        return by_budget(losses(rows), pruner.groups, costs.of, self._budgets(number), self.config.divisor)
+        return losses(rows)
 
     def _sensed_by(self, network: paddle.nn.Layer) -> Dict[str, Any]:
-        """What decides a sensitivity analysis, and no more: other targets or learning may use the same one."""
+        """What decides a sensitivity analysis, and no more: other targets or learning use the same one."""
         digest = hashlib.sha256()
         for name, tensor in sorted(network.state_dict().items()):
             digest.update(name.encode() + tensor.numpy().tobytes())
-        chosen = {name: self.identity[name] for name in ("criterion", "divisor", "probe_images", "images")}
-        chosen["annotations_sha256"] = self.identity["annotations_sha256"]
-        return {**chosen, "network_sha256": digest.hexdigest(), "hw": list(self.preprocess.input_hw)}
-
-    def _budgets(self, number: int) -> List[Budget]:
-        """What may be left after step `number`: savings grow evenly with the steps."""
-        whole = CostModel(self.teacher, {}, self.preprocess.input_hw, self.cut).of({})
-        done = number / self.config.steps
-        shares = self.config.shares()
-        return [Budget(cost, getattr(whole, cost) * (1 - (1 - share) * done)) for cost, share in shares.items()]
-
-
-def _read_steps(file: Path) -> Dict[str, Any]:
-    """What `steps.json` holds: identity and rows. Raises ConfigError."""
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        rows = values["rows"]
-        columns = {"step", "ap", *COST_NAMES}
-        if not rows or any(set(row) != columns or row["step"] != number for number, row in enumerate(rows)):
-            raise ValueError("its rows are not those of the steps")
-        dict(values["identity"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{file} is damaged ({error!r}); move its folder away and begin again") from error
-    return values
-
-
-def edge_groups(costs: CostModel) -> List[str]:
-    """Groups whose pruning makes the edge's half or what crosses cheaper."""
-    return list(dict.fromkeys([*costs.on_edge(), *costs.crossing()]))
-
-
-def _spread(items: Sequence[Any], count: int) -> List[Any]:
-    """`count` of them, evenly spread."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))]
+        chosen = {name: self.identity[name] for name in ("criterion", "divisor", "annotations_sha256")}
+        return {
+            **chosen,
+            "photos_sha256": self.photos.sha256,
+            "network_sha256": digest.hexdigest(),
+            "hw": list(self.preprocess.input_hw),
+        }

@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections import OrderedDict
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ppsplit.export.freeze import trace
-from ppsplit.models.blocks import ConvBN, HeadConv
+from ppsplit.models.blocks import ConvBN
 from ppsplit.models.fold import fold_batch_norm
 from ppsplit.paddle_first import paddle
+from ppsplit.prune.walk import evaluating, recorded, smallest_side, walked
 from ppsplit.runtime.paddle import PaddleRuntime
 
 THREADS = 2
@@ -60,7 +60,7 @@ def shared_start(student: paddle.nn.Layer, teacher: paddle.nn.Layer) -> Optional
         the name of a sublayer right in the network, all in front of which is one chain; None where there is none.
     """
     stages = _leading_stages(student, teacher)
-    side = max(student.params.strides) * 2
+    side = smallest_side(student)
     images = paddle.rand([1, 3, side, side])
     while stages:
         if _is_start(student, stages, images):
@@ -99,75 +99,25 @@ def _leading_stages(student: paddle.nn.Layer, teacher: paddle.nn.Layer) -> List[
 
 def _executed_stages(network: paddle.nn.Layer) -> List[str]:
     """Names of the sublayers right in `network`, in the order in which they run first."""
-    order: List[str] = []
-
-    def note(name: str):  # type: ignore[no-untyped-def]
-        return lambda _layer, _inputs: order.append(name) if name not in order else None
-
-    handles = [layer.register_forward_pre_hook(note(name)) for name, layer in network.named_children()]
-    side = max(network.params.strides) * 2
-    try:
-        with _evaluating(network):
-            network(paddle.zeros([1, 3, side, side]))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return order
+    return list(walked(network, [name for name, _ in network.named_children()]))
 
 
 def _is_start(student: paddle.nn.Layer, stages: List[str], images: paddle.Tensor) -> bool:
     """Whether all that the rest needs of these stages is the last one's map."""
-    caught: List[paddle.Tensor] = []
-    layer = dict(student.named_children())[stages[-1]]
-    handle = layer.register_forward_post_hook(lambda _layer, _inputs, output: caught.append(output))
     try:
-        with _evaluating(student):
-            whole = student(images)
-            handle.remove()
-            if not isinstance(caught[0], paddle.Tensor):
+        with evaluating(student):
+            with recorded(student, stages[-1:]) as maps:
+                whole = student(images)
+            given = maps[stages[-1]]
+            if not isinstance(given, paddle.Tensor):
                 return False
-            rest = leave_out(student, stages)(caught[0])
+            rest = leave_out(student, stages)(given)
     except (ValueError, TypeError):  # a later layer also reads something in front; or a concat is gone
         return False
-    finally:
-        handle.remove()
     return all(a.shape == b.shape and np.allclose(a.numpy(), b.numpy(), rtol=TOLERANCE) for a, b in zip(whole, rest))
-
-
-@contextmanager
-def _evaluating(network: paddle.nn.Layer) -> Iterator[None]:
-    """Inside, `network` is run for inference and keeps its statistics; behind, each layer is in the mode it was."""
-    modes = [(layer, layer.training) for layer in network.sublayers(include_self=True)]
-    network.eval()
-    try:
-        with paddle.no_grad():
-            yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 def coarse_layers(network: paddle.nn.Layer, least_stride: int = 8) -> List[str]:
     """ConvBN layers whose maps have at most 1 / least_stride of the input's side: few values that say much."""
-    side = max(network.params.strides) * 2
-    found: List[str] = []
-
-    def note(name: str):  # type: ignore[no-untyped-def]
-        def hook(_layer: ConvBN, _inputs: Tuple[paddle.Tensor], output: paddle.Tensor) -> None:
-            if output.shape[2] * least_stride <= side:
-                found.append(name)
-
-        return hook
-
-    handles = [
-        layer.register_forward_post_hook(note(name))
-        for name, layer in network.named_sublayers()
-        if isinstance(layer, ConvBN) and not isinstance(layer, HeadConv)
-    ]
-    try:
-        with _evaluating(network):
-            network(paddle.zeros([1, 3, side, side]))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+    maps = walked(network, [name for name, layer in network.named_sublayers() if isinstance(layer, ConvBN)])
+    return [name for name, given in maps.items() if given.shape[2] * least_stride <= smallest_side(network)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Dict, Literal, Optional, Tuple
+from typing import Any, Dict, List, Literal, Optional, Sequence, Tuple
 
 from ppsplit.data.augment import Augmentation
 from ppsplit.errors import ConfigError
@@ -101,10 +101,9 @@ class TrainConfig:
         if not self.input_sizes or any(size < COARSEST_STRIDE or size % COARSEST_STRIDE for size in sizes):
             raise ConfigError(f"input_sizes and eval_size must be multiples of {COARSEST_STRIDE}, not {sizes}")
         positive = ("epochs", "batch", "lr", "clip_norm", "workers", "eval_every", "width")
-        wrong = [f"{name} {getattr(self, name)}" for name in positive if getattr(self, name) <= 0]
+        wrong = out_of_range(self, positive, ("warmup_steps", "save_every"))
         shares = ("momentum", "ema_decay", "ignore_threshold")
         wrong += [f"{name} {getattr(self, name)}" for name in shares if not 0 <= getattr(self, name) <= 1]
-        wrong += [f"{name} {getattr(self, name)}" for name in ("warmup_steps", "save_every") if getattr(self, name) < 0]
         if wrong:
             raise ConfigError(f"out of range: {', '.join(wrong)}; see `ppsplit train --help`")
         begun = [name for name in ("weights", "scratch", "backbone") if getattr(self, name)]
@@ -135,3 +134,10 @@ class TrainConfig:
     def identity(self) -> Dict[str, Any]:
         """What decides the result, as JSON holds it: a training can be resumed only with the same."""
         return {name: value for name, value in asdict(self).items() if name not in FREE_TO_CHANGE}
+
+
+def out_of_range(config: object, positive: Sequence[str], not_negative: Sequence[str]) -> List[str]:
+    """Those of the fields named that are not above 0, or not at least 0, with their values."""
+    wrong = [name for name in positive if not getattr(config, name) > 0]  # so that no NaN passes
+    wrong += [name for name in not_negative if not getattr(config, name) >= 0]
+    return [f"{name} {getattr(config, name)}" for name in wrong]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import List, Optional, Tuple
+from typing import List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def pretrained_network(
         return source, preprocess, None
     network = fresh_network(model, num_classes, source.params.width, seed)
     network.params = dataclasses.replace(source.params, num_classes=num_classes)
-    _make_as_wide_as(network, source)
+    _make_as_wide_as(network, {name: tensor.numpy() for name, tensor in source.state_dict().items()})
     known, fresh = source.state_dict(), []
     for name, tensor in network.state_dict().items():
         if list(known[name].shape) == list(tensor.shape):
@@ -69,7 +69,8 @@ def backbone_network(
     """A network with random weights but for its backbone.
 
     Args:
-        backbone: any file that `load_backbone` knows; a checkpoint of this project also says how wide the network is.
+        backbone: any file that `load_backbone` knows; a checkpoint of this project also says how wide the network is,
+            in all layers where it is pruned.
 
     Returns:
         the network, how images become its input, and what was loaded and what begun afresh.
@@ -77,8 +78,13 @@ def backbone_network(
     Raises:
         WeightsError: nothing of the file fits.
     """
-    width = read_checkpoint(backbone).params.width if kind_of(backbone) == CHECKPOINT else 1.0
-    network = fresh_network(model, num_classes, width, seed)
+    if kind_of(backbone) == CHECKPOINT:
+        source = read_checkpoint(backbone)
+        network = fresh_network(model, num_classes, source.params.width, seed)
+        if source.model == model:  # a pruned one keeps its channels
+            _make_as_wide_as(network, source.tensors)
+    else:
+        network = fresh_network(model, num_classes, 1.0, seed)
     loaded = load_backbone(network, backbone)
     return network, loaded.preprocess, f"backbone from {backbone}: {loaded.note()}"
 
@@ -94,16 +100,25 @@ def loaded_network(model: str, weights: Path) -> Tuple[paddle.nn.Layer, Preproce
     return checkpoint.build(), checkpoint.preprocess
 
 
-def _make_as_wide_as(network: paddle.nn.Layer, source: paddle.nn.Layer) -> None:
-    """Take a pruned source's channels over, but for the heads' outputs, which are the classes'."""
-    tensors = {name: tensor.numpy() for name, tensor in source.state_dict().items()}
+def _make_as_wide_as(network: paddle.nn.Layer, source: Mapping[str, np.ndarray]) -> None:
+    """Take the channels of a pruned source's tensors over, but for the heads' outputs, which are the classes'."""
+    tensors = dict(source)
     heads = [(name, layer) for name, layer in network.named_sublayers() if isinstance(layer, HeadConv)]
     for name, layer in heads:
         weight = f"{name}.conv.weight"
         tensors[weight] = np.zeros((layer.conv.weight.shape[0], *tensors[weight].shape[1:]), np.float32)
     narrow_to(network, tensors)
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.BatchNorm2D):
+            _set_to_identity(layer)
     for _, layer in heads:
         _expect_few_objects(layer, 5 + network.params.num_classes)
+
+
+def _set_to_identity(layer: paddle.nn.BatchNorm2D) -> None:
+    """As a fresh one is; after narrowing nothing is known of its values, and a variance may be below 0."""
+    for tensor, value in ((layer.weight, 1.0), (layer.bias, 0.0), (layer._mean, 0.0), (layer._variance, 1.0)):
+        tensor.set_value(paddle.full_like(tensor, value))
 
 
 def _expect_few_objects(head: HeadConv, per_anchor: int) -> None:

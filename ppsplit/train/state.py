@@ -22,6 +22,8 @@ from ppsplit.paddle_first import paddle
 
 FORMAT = "ppsplit-training"
 FORMAT_VERSION = 1
+# what is in its folder already would be refused without --resume
+BEGIN_AGAIN = "delete that file and run the same command with --resume: what it held is learnt again"
 NETWORK, AVERAGED, MOMENTS = "network/", "averaged/", "moments/"
 
 
@@ -73,12 +75,12 @@ class Learner:
         try:
             header, arrays = read_archive(path, FORMAT, FORMAT_VERSION)
         except WeightsError as error:
-            raise TrainingError(f"{error}; begin again without --resume") from error
+            raise TrainingError(f"{error}; {BEGIN_AGAIN}") from error
         try:
             position = Position(**header["position"])
             saved = dict(header["identity"])
         except (KeyError, TypeError, ValueError) as error:
-            raise TrainingError(f"the header of {path} is damaged ({error}); begin again without --resume") from error
+            raise TrainingError(f"the header of {path} is damaged ({error}); {BEGIN_AGAIN}") from error
         changed = [
             f"{key} was {saved.get(key)!r}, now {value!r}"
             for key, value in json.loads(json.dumps(identity)).items()

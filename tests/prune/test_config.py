@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 
+from ppsplit.cli.options import run
 from ppsplit.errors import ConfigError
 from ppsplit.prune.config import FREE_TO_CHANGE, PruneConfig
 
@@ -39,7 +40,11 @@ def test_what_may_stay(chosen: Dict[str, Any], shares: Dict[str, float]) -> None
             for text in ("40%", "-40", "-100%", "--4%x", "", "-nan%")
         ),
         ({"target": "edge", "target_payload": "40"}, "target_payload is what to save, as in -40%; not '40'"),
-        ({"ratios": ("conv7",)}, "a ratio is written NAME=SHARE, as in conv7=0.5; not 'conv7'"),
+        (
+            {"ratios": ("conv7",)},
+            "a ratio is written NAME=SHARE, as in --ratios conv7=0.5,conv6=0.3, or in a config "
+            "`ratios: {conv7: 0.5, conv6: 0.3}`; not 'conv7'",
+        ),
         ({"ratios": ("=0.5",)}, "not '=0.5'"),
         ({"ratios": ("conv7=half",)}, "not 'conv7=half'"),
         ({"ratios": ("conv7=0.5",), "steps": 2}, "ratios are reached in one step"),
@@ -58,7 +63,25 @@ def test_what_cannot_be_chosen(chosen: Dict[str, Any], says: str) -> None:
 
 
 def test_ratios_by_name() -> None:
-    assert PruneConfig(ratios=("conv7=0.5", "stage4.*=0.25")).named_ratios() == {"conv7": 0.5, "stage4.*": 0.25}
+    ratios = {"conv7": 0.5, "stage4.*": 0.25}
+    written, mapped = PruneConfig(ratios=("conv7=.5", "stage4.*=0.25")), PruneConfig(ratios=ratios)
+    assert written.named_ratios() == mapped.named_ratios() == ratios
+    assert written.identity() == mapped.identity()
+    assert mapped.identity()["ratios"] == ["conv7=0.5", "stage4.*=0.25"]
+
+
+@pytest.mark.parametrize("words", [["--ratios", "conv7=0.5,conv6=0.3"], ["--config", "c.yaml"], ["--config", "l.yaml"]])
+def test_ratios_as_they_are_typed(words: List[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_text("ratios: {conv7: 0.5, conv6: 0.3}\n")
+    Path("l.yaml").write_text("ratios:\n- conv7=0.5\n- conv6=0.3\n")
+    assert run(PruneConfig, words).named_ratios() == {"conv7": 0.5, "conv6": 0.3}
+
+
+def test_ratios_of_the_wrong_kind(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("ratios: {conv7: half}\n")
+    with pytest.raises(ConfigError, match="ratios must be a list of texts or names with numbers as"):
+        run(PruneConfig, ["--config", str(tmp_path / "c.yaml")])
 
 
 def test_what_a_resumed_pruning_may_change() -> None:

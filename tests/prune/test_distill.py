@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.distill import SURE_ENOUGH, feature_distance, head_distances, recorded
+from ppsplit.prune.distill import SURE_ENOUGH, feature_distance, head_distances
+from ppsplit.prune.walk import recorded
 
 from .conftest import SIDE
 

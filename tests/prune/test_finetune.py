@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, List
@@ -11,7 +13,7 @@ import pytest
 
 from ppsplit.data.augment import Augmentation
 from ppsplit.data.image_folder import unlabelled_set
-from ppsplit.errors import TrainingError
+from ppsplit.errors import ConfigError, TrainingError
 from ppsplit.image import Preprocess
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import Pruner
@@ -102,9 +104,45 @@ def test_it_gets_nearer(tiny_pruner: Pruner, photos: Path, tmp_path: Path) -> No
 
 
 def test_a_batch_larger_than_the_set(tiny_pruner: Pruner, photos: Path, tmp_path: Path) -> None:
-    tuning = distillation(tiny_pruner, photos, tmp_path, images=40, batch=20)  # 12 photos
+    with pytest.raises(ConfigError, match="batch must be 1..12"):
+        distillation(tiny_pruner, photos, tmp_path, images=40, batch=20)
+
+
+def test_the_seconds_of_each_step_are_noted(tiny_pruner: Pruner, photos: Path, tmp_path: Path) -> None:
+    """All of them: with the wait for photos and what was saved they are the time of the whole."""
+    began = time.perf_counter()
+    tuning = distillation(tiny_pruner, photos, tmp_path, save_every=1)
+    made = time.perf_counter()
     tuning.run()
-    assert [int(row["epoch"]) for row in read_log(tmp_path / "steps.csv")] == [0, 1]
+    ended = time.perf_counter()
+    seconds = [float(row["seconds"]) for row in read_log(tmp_path / "steps.csv")]
+    assert len(seconds) == 4 and min(seconds) > 0
+    assert sum(seconds) <= ended - made + 0.001 < ended - began + 0.001
+
+
+def test_a_log_without_seconds_goes_on(tiny_pruner: Pruner, photos: Path, tmp_path: Path) -> None:
+    """Begun before they were noted."""
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    distillation(tiny_pruner, photos, whole, save_every=3).run()
+    run.mkdir()
+    shutil.copy(whole / "state.npz", run)
+    lines = [line.rpartition(",")[0] for line in (whole / "steps.csv").read_text().splitlines()]
+    (run / "steps.csv").write_text("\n".join(lines[:4]) + "\n")
+    distillation(tiny_pruner, photos, run, save_every=3).run()
+    assert [bool(row["seconds"]) for row in read_log(run / "steps.csv")] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("spoil", [lambda data: data[: len(data) // 2], lambda data: b""])
+def test_a_damaged_state_says_what_helps(tiny_pruner: Pruner, photos: Path, tmp_path: Path, spoil: Any) -> None:
+    distillation(tiny_pruner, photos, tmp_path, save_every=2).run()
+    state_file = tmp_path / "state.npz"
+    state_file.write_bytes(spoil(state_file.read_bytes()))
+    with pytest.raises(TrainingError) as caught:
+        distillation(tiny_pruner, photos, tmp_path).run()
+    assert str(state_file) in str(caught.value)
+    assert "delete that file and run the same command with --resume" in str(caught.value)
+    state_file.unlink()
+    distillation(tiny_pruner, photos, tmp_path).run()
 
 
 def test_a_loss_that_is_not_finite(tiny_pruner: Pruner, photos: Path, tmp_path: Path) -> None:

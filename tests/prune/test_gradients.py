@@ -9,9 +9,10 @@ import pytest
 
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import Pruner
-from ppsplit.prune.distill import PARTS, feature_distance, head_distances, recorded
+from ppsplit.prune.distill import PARTS, feature_distance, head_distances
 from ppsplit.prune.gradients import Gradients
 from ppsplit.prune.teacher import leave_out
+from ppsplit.prune.walk import recorded
 from tests.models.seeded import random_image
 from tests.prune.conftest import SIDE, state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import List
@@ -69,10 +70,56 @@ def test_a_damaged_start(
     assert f"{start} is damaged" in said and "begin again in another --output" in said
 
 
-def test_a_target_out_of_reach(words: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ("--target-flops", "-99%", "--tune-images", "0")
-    said = refused(["train-prune", *words(tmp_path / "run", *more)], capsys)
-    assert "pruning cannot bring macs" in said and "ask for less" in said
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--target-flops", "-99%"), "--target-flops -99% cannot be met: with each layer at its smallest, -"),
+        (("--steps", "2", "--target-flops", "-99.5%"), "is the best by step 1 of 2. Ask for less"),
+        (("--target", "edge", "--divisor", "64"), "nothing that counts there can be pruned, so -0% is the best"),
+        (("--divisor", "4096"), "so -0% is the best. Ask for less, or give a --divisor below 4096"),
+        (("--target", "edge", "--cut", "output"), "--target-payload -40% cannot be met: nothing that counts there can"),
+        (("--target", "edge", "--cut", "input"), "--target-payload -40% cannot be met: nothing that counts there can"),
+        (("--target-flops", "-0%"), "nothing would be pruned: the targets ask for no saving"),
+        (("--ratios", "conv7=0"), "these ratios prune nothing: rounded to multiples of --divisor 4, all channels stay"),
+        (("--ratios", "conv7=0.4", "--divisor", "256"), "all channels stay (102 of conv7); give larger shares"),
+        (("--ratios", "conv7=1.5"), "the ratio of 'conv7' must be in 0..1"),
+        (("--batch", "13"), "--batch 13 is more than the 12 photos in "),
+    ],
+)
+def test_what_cannot_be_met_is_said_before_anything_is_written(
+    words: Command,
+    tmp_path: Path,
+    more: "tuple[str, ...]",
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ppsplit.prune.steps.watch", None)  # what takes long
+    assert says in refused(["train-prune", *words(tmp_path / "run", *more)], capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_best_that_is_named_can_be_had(words: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edge = ("--target", "edge", "--target-flops", "-0%", "--tune-images", "0", "--target-payload")
+    said = refused(["train-prune", *words(tmp_path / "run", *edge, "-99%")], capsys)
+    best = re.findall(r"--target-payload -99% cannot be met: .* (-[0-9.]+%) is the best", said)[0]
+    assert main(["train-prune", *words(tmp_path / "run", *edge, best)]) == 0
+
+
+def test_nothing_kept_is_an_error(
+    words: Command, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ppsplit.prune.steps.POINTS", -1e9)  # a random network has no AP to lose
+    aps = iter([{"ap": 0.2}, {"ap": 0.3}])
+    monkeypatch.setattr("ppsplit.prune.steps.network_ap", lambda *_, **__: next(aps))
+    monkeypatch.setattr("ppsplit.prune.sensitivity.network_ap", lambda *_, **__: {"ap": 0.2})
+    run = tmp_path / "run"
+    more = ("--tune-images", "0", "--root", str(shapes), "--val-split", "val", "--max-ap-drop", "1")
+    assert main(["train-prune", *words(run, *more)]) == 1
+    said = capsys.readouterr()
+    assert "lost more than 1 points of AP; nothing is kept" in said.err and f"is in {run}" in said.err
+    assert "--max-ap-drop" in said.err and "--resume" in said.err and "pruned by" in said.out  # the table is there
+    assert not (run / "model.npz").exists() and (run / "step1" / "model.npz").is_file()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +187,7 @@ def test_what_another_run_left_is_not_taken_for_this_ones(uninterrupted: Path, w
     (run / "step1").mkdir(parents=True)
     shutil.copy(uninterrupted / "step1" / "start.npz", run / "step1")
     for folder in (run, fresh):
-        assert main(["train-prune", *words(folder, "--tune-images", "0", "--ratios", "conv2=0.5")]) == 0
+        assert main(["train-prune", *words(folder, "--tune-images", "0", "--ratios", "conv6=0.5")]) == 0
     assert (run / "model.npz").read_bytes() == (fresh / "model.npz").read_bytes()
 
 

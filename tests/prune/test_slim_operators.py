@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from paddleslim.prune.prune_worker import PRUNE_WORKER
 
 from ppsplit.paddle_first import paddle
-from ppsplit.prune import criteria  # noqa: F401  registers the operators
 from ppsplit.prune.channels import Pruner
 from ppsplit.prune.slim_operators import bilinear_interp_v2, concat, nearest_interp_v2, register_operators
 
@@ -15,12 +17,14 @@ def test_without_concat_its_inputs_cannot_be_pruned(
     tiny: paddle.nn.Layer, tiny_pruner: Pruner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(PRUNE_WORKER.module_dict, "concat")
+    monkeypatch.setattr("ppsplit.prune.slim_operators.register_operators", lambda: None)
     without = Pruner(tiny, "l1").groups
     assert set(tiny_pruner.groups) - set(without) == {"conv5", "lateral"}
     assert all(group == tiny_pruner.groups[name] for name, group in without.items())  # nothing half found
 
 
 def test_registering_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    register_operators()
     before = dict(PRUNE_WORKER.module_dict)
     register_operators()
     assert PRUNE_WORKER.module_dict == before
@@ -58,3 +62,11 @@ def test_channels_joined_along_another_axis_are_left_alone() -> None:
     paddle.seed(0)
     assert {name: group.channels for name, group in Pruner(Joined(1), "l1").groups.items()} == {"a": 4, "b": 6, "c": 5}
     assert set(Pruner(Joined(2), "l1").groups) == {"c"}  # above each other: both would have to lose the same ones
+
+
+def test_importing_registers_nothing() -> None:
+    script = (
+        "from paddleslim.prune.prune_worker import PRUNE_WORKER; before = dict(PRUNE_WORKER.module_dict); "
+        "import ppsplit.prune.criteria, ppsplit.prune.steps; assert PRUNE_WORKER.module_dict == before"
+    )
+    subprocess.run([sys.executable, "-c", "import ppsplit.paddle_first; " + script], check=True, timeout=120)

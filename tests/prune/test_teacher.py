@@ -9,8 +9,8 @@ import pytest
 
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import Pruner
-from ppsplit.prune.distill import recorded
 from ppsplit.prune.teacher import Teacher, coarse_layers, leave_out, shared_start, start_of
+from ppsplit.prune.walk import recorded
 from tests.models.seeded import random_image
 
 from .conftest import SIDE, difference, heads, state

@@ -74,7 +74,7 @@ def test_damaged_states_are_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (b"", whole[: len(whole) // 2], b"x" + whole[1:]):
         path.write_bytes(damaged)
-        with pytest.raises(TrainingError, match="begin again"):
+        with pytest.raises(TrainingError, match="learnt again"):
             learner().restore(path, {})
     save_checkpoint(small(), path)
     with pytest.raises(TrainingError, match="not a ppsplit-training"):
