@@ -15,7 +15,7 @@ from ppsplit.models import build_model, model_family
 from ppsplit.models.backbone import load_backbone
 from ppsplit.models.blocks import HeadConv
 from ppsplit.models.checkpoint import read_checkpoint
-from ppsplit.models.narrow import narrow_to
+from ppsplit.models.narrow import check_channels, narrow_to
 from ppsplit.models.weights import CHECKPOINT, kind_of, load_weights
 from ppsplit.paddle_first import paddle
 
@@ -83,6 +83,7 @@ def backbone_network(
         network = fresh_network(model, num_classes, source.params.width, seed)
         if source.model == model:  # a pruned one keeps its channels
             _make_as_wide_as(network, source.tensors)
+            check_channels(network, str(backbone))
     else:
         network = fresh_network(model, num_classes, 1.0, seed)
     loaded = load_backbone(network, backbone)
@@ -106,7 +107,8 @@ def _make_as_wide_as(network: paddle.nn.Layer, source: Mapping[str, np.ndarray])
     heads = [(name, layer) for name, layer in network.named_sublayers() if isinstance(layer, HeadConv)]
     for name, layer in heads:
         weight = f"{name}.conv.weight"
-        tensors[weight] = np.zeros((layer.conv.weight.shape[0], *tensors[weight].shape[1:]), np.float32)
+        if weight in tensors:
+            tensors[weight] = np.zeros((layer.conv.weight.shape[0], *tensors[weight].shape[1:]), np.float32)
     narrow_to(network, tensors)
     for layer in network.sublayers():
         if isinstance(layer, paddle.nn.BatchNorm2D):

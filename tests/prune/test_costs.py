@@ -130,3 +130,12 @@ def test_no_such_cut(tiny: paddle.nn.Layer) -> None:
 def test_the_order_in_which_convolutions_run(tiny: paddle.nn.Layer) -> None:
     order = executed_convs(tiny)
     assert order == [*BACKBONE, "neck", "head32_conv", "head32", "lateral", "head16_conv", "head16"]
+
+
+def test_asking_for_the_order_leaves_the_mode(tiny_pruner: Pruner) -> None:
+    network = tiny_pruner.pruned({})
+    network.train()
+    network.conv3.eval()
+    before = [layer.training for layer in network.sublayers(include_self=True)]
+    executed_convs(network)
+    assert [layer.training for layer in network.sublayers(include_self=True)] == before

@@ -17,7 +17,7 @@ from ppsplit.paddle_first import paddle
 from ppsplit.train.config import TrainConfig
 from ppsplit.train.ema import AveragedNetwork
 from ppsplit.train.log import CsvLog, read_log
-from ppsplit.train.setup import fresh_network, pretrained_network
+from ppsplit.train.setup import backbone_network, fresh_network, pretrained_network
 from ppsplit.train.state import Learner, Position
 from ppsplit.train.sync_bn import SharedBatchNorm2D
 
@@ -122,6 +122,32 @@ def test_a_pruned_network_stays_pruned_with_other_classes(tmp_path: Path) -> Non
     np.testing.assert_array_equal(network.head32_conv.conv.weight.numpy(), tensors["head32_conv.conv.weight"])
     assert (network.head32.conv.bias.numpy()[4 :: 5 + 4] < -4).all()
     check_channels(network, "the test")
+
+
+def test_a_pruned_networks_backbone(tmp_path: Path) -> None:
+    """Its rest is begun afresh as narrow as it was."""
+    source = small(3, classes=7)
+    tensors = {name: tensor.numpy() for name, tensor in source.state_dict().items()}
+    for maker, reader in (("conv6", "conv7"), ("neck", "head32_conv"), ("head16_conv", "head16")):
+        half = len(tensors[f"{maker}.conv.weight"]) // 2
+        tensors.update({n: t[:half] for n, t in tensors.items() if n.startswith(f"{maker}.")})
+        tensors[f"{reader}.conv.weight"] = tensors[f"{reader}.conv.weight"][:, :half]
+    lateral = tensors["lateral.conv.weight"]  # reads the neck, too
+    tensors["lateral.conv.weight"] = lateral[:, : len(tensors["neck.conv.weight"])]
+    narrow_to(source, tensors)
+    assign_tensors(source, tensors, "the test")
+    save_checkpoint(source, tmp_path / "pruned.npz")
+    network, _, note = backbone_network("yolov3_tiny", tmp_path / "pruned.npz", 4, seed=0)
+    stages = ", ".join(f"conv{i}" for i in range(1, 8))
+    assert f"loaded {stages}; begun afresh neck, head32_conv, head32, lateral, head16_conv, head16" in note
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    for name, array in state.items():
+        if name.startswith("conv"):
+            np.testing.assert_array_equal(array, tensors[name], err_msg=name)
+        elif name.endswith("_variance"):
+            assert array.shape == tensors[name].shape and (array == 1).all()
+    assert network.head16.conv.weight.shape[0] == 3 * (5 + 4)
+    assert all(np.isfinite(head.numpy()).all() for head in network(paddle.ones([2, 3, 64, 64])))
 
 
 def test_a_fresh_network_depends_on_its_seed_and_expects_few_objects() -> None:
