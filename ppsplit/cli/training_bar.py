@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from ppsplit.train.listener import Listener, Step
 
-BAR = 10  # columns
+BAR = 8  # columns
 
 
 class TrainingBar(Listener):
@@ -36,7 +36,8 @@ class TrainingBar(Listener):
 
     def stepped(self, step: Step) -> None:
         """Move the bar."""
-        state = f"loss {step.row['loss']:.2f} {step.row['images_per_s']:.1f}/s {clock(step.seconds_left)} left"
+        figures = f"loss {step.row['loss']:.4g} {step.row['images_per_s']:.3g} images/s"
+        state = f"{figures} {clock(step.seconds_left)} left"
         self._show("learning", f"epoch {step.epoch + 1}", step.step, step.steps, state)
 
     def counted(self, what: str, done: int, total: int) -> None:

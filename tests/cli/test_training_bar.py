@@ -10,7 +10,7 @@ from rich.console import Console
 from ppsplit.cli.training_bar import TrainingBar, clock
 from ppsplit.train.listener import Step
 
-ROW = {"loss": 1234.567, "box": 1.0, "objectness": 2.0, "class": 3.0, "feature": 4.0, "images_per_s": 123.5}
+ROW = {"loss": 1234.567, "box": 1.0, "objectness": 2.0, "class": 3.0, "feature": 4.0, "images_per_s": 12.34}
 
 
 def shown(bar: TrainingBar) -> List[str]:
@@ -25,7 +25,7 @@ def test_a_step_is_one_line_of_80_columns() -> None:
     bar.stepped(Step(19999, 20000, 99, ROW, 36015))
     bar.counted("sensitivity", 55, 55)
     step, counted = shown(bar)
-    assert step.startswith("epoch 100") and "19999/20000" in step and "loss 1234.57 123.5/s" in step
+    assert step.startswith("epoch 100") and "19999/20000" in step and "loss 1235 12.3 images/s" in step
     assert step.endswith("10:00:15 left") and counted.startswith("sensitivity") and "55/55" in counted
 
 

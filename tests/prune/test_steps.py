@@ -270,10 +270,8 @@ def test_two_targets_measure_sensitivity_once(
         ready(checkpoint, photos, tmp_path / name, **chosen).run()
     one, two = (json.loads((tmp_path / n / "step1" / "sensitivity.json").read_text()) for n in ("one", "two"))
     assert one == two
-    monkeypatch.undo()
-    with pytest.raises(TypeError):  # of other photos it would be another one
-        monkeypatch.setattr("ppsplit.prune.sensitivity._measured", None)
-        ready(checkpoint, photos, tmp_path / "four", probe_images=3).run()
+    with pytest.raises(TypeError):  # by another criterion it is another one, and would be measured
+        ready(checkpoint, photos, tmp_path / "four", criterion="l1").run()
 
 
 def test_groups_of_the_edge() -> None:
