@@ -17,7 +17,7 @@ from ppsplit.paddle_first import paddle
 from ppsplit.prune.walk import evaluating, recorded, smallest_side, walked
 from ppsplit.runtime.paddle import PaddleRuntime
 
-THREADS = 2
+THREADS = 1
 TOLERANCE = 1e-4  # relative; two runtimes add up in another order
 
 
