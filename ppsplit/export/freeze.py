@@ -110,6 +110,7 @@ def trace(network: Any, input_hw: Tuple[int, int], directory: Path) -> Tuple[Fro
         the program, and structural name of each sublayer to the tensor it returned.
     """
     network.eval()
+    _forget_failed_traces()
     stages: Dict[str, str] = {}
     spec = paddle.static.InputSpec([None, 3, *input_hw], "float32", INPUT_NAME)
     with _recorded(network, stages), warnings.catch_warnings():
@@ -117,6 +118,12 @@ def trace(network: Any, input_hw: Tuple[int, int], directory: Path) -> Tuple[Fro
         paddle.jit.save(paddle.jit.to_static(network, input_spec=[spec], full_graph=True), str(directory / "traced"))
     outermost_first = dict(sorted(stages.items(), key=lambda stage: stage[0].count(".")))
     return FrozenProgram.load(directory / "traced"), outermost_first
+
+
+def _forget_failed_traces() -> None:
+    # Paddle files a trace's parameters under id(program) and takes them out when it has succeeded. After one that
+    # failed they stay, and a later program that is given the same id is asked to save parameters it never had.
+    paddle.jit.api.ProgramTranslator.get_instance()._params_recorder.params_dict.clear()
 
 
 @contextlib.contextmanager
