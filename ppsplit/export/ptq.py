@@ -85,9 +85,7 @@ def write_static(prefix: Path, directory: Path, inputs: Sequence[np.ndarray], cl
     return destination
 
 
-def paddle_clips(
-    prefix: Path, names: Sequence[str], inputs: Sequence[np.ndarray], algorithm: str
-) -> Dict[str, float]:
+def paddle_clips(prefix: Path, names: Sequence[str], inputs: Sequence[np.ndarray], algorithm: str) -> Dict[str, float]:
     """The clip values that Paddle's own algorithm, "kl", "hist" or "mse", chooses for the activations `names`.
 
     Raises:
