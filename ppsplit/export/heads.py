@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ppsplit.bundle import HEAD, ProgramFiles
 from ppsplit.bundle.precision import FP32, MIXED, QAT, WEIGHTS_ONLY
-from ppsplit.errors import QuantizationError
+from ppsplit.errors import BundleError, QuantizationError
 from ppsplit.export.calibration import quantizable_activations
 from ppsplit.export.layers import Rule, chosen_bits, layer_paths
 from ppsplit.export.lite import convert_to_nb
@@ -21,7 +22,7 @@ from ppsplit.export.ptq import quantize_static, write_static
 from ppsplit.export.quantize import FAKE_QUANTIZED, quantize_weights
 from ppsplit.files import write_json_atomically
 
-PLAN = "plan.json"
+PLAN, STAGES = "plan.json", "stages.json"
 Progress = Callable[[str], None]
 
 
@@ -71,7 +72,7 @@ class HeadSource:
 
 
 def write_heads(source: HeadSource, plan: QuantPlan, targets: Sequence[str], progress: Progress) -> List[ProgramFiles]:
-    """Write the heads beside the fp32 program, which is there; returns them all, fp32 in front, Paddle's first.
+    """Write all heads beside the fp32 program for Paddle, which is there; returns them with that one in front.
 
     Args:
         targets: of Paddle Lite.
@@ -81,21 +82,42 @@ def write_heads(source: HeadSource, plan: QuantPlan, targets: Sequence[str], pro
         QuantizationError: a precision cannot be had.
         ConversionError: Paddle Lite cannot take a head.
     """
-    paddle = [source.files("paddle", "any", FP32, paddle_files(source.prefix))]
-    lite = _lite_heads(source, source.fp32, FP32, targets)
+    first = source.files("paddle", "any", FP32, paddle_files(source.prefix))
+    exact = _lite_heads(source, source.fp32, FP32, targets)
+    return [first, *exact, *quantized_heads(source, plan, targets, progress)]
+
+
+def quantized_heads(
+    source: HeadSource, plan: QuantPlan, targets: Sequence[str], progress: Progress
+) -> List[ProgramFiles]:
+    """Write the heads of the plan's precisions. Raises as `write_heads`."""
+    heads: List[ProgramFiles] = []
     for precision in plan.precisions:
         progress(f"{source.prefix} in {precision}")
         if precision in WEIGHTS_ONLY:
-            made = [_weights_only(source, precision)]
-            lite += _lite_heads(source, source.fp32, precision, targets)
+            heads.append(_weights_only(source, precision))
+            heads += _lite_heads(source, source.fp32, precision, targets)
         elif precision == MIXED:
-            made, others = _mixed(source, plan, targets, progress)
-            lite += others
+            heads += _mixed(source, plan, targets, progress)
         else:
-            made, others = _static(source, precision, plan, targets)
-            lite += others
-        paddle += made
-    return paddle + lite
+            heads += _static(source, precision, plan, targets)
+    return heads
+
+
+def write_stages(folder: Path, stages: Mapping[str, str], tensors: Collection[str]) -> Path:
+    """Write which stage returns which of a head's tensors, for whoever quantizes it again by layers' names."""
+    return write_json_atomically(folder / STAGES, {stage: name for stage, name in stages.items() if name in tensors})
+
+
+def read_stages(path: Path) -> Dict[str, str]:
+    """Inverse of `write_stages`. Raises BundleError for a file that it did not write."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path} is not JSON ({error}); export the bundle again") from error
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values.values()):
+        raise BundleError(f"{path} does not say which stage returns which tensor; export the bundle again")
+    return values
 
 
 def paddle_files(prefix: str) -> Dict[str, str]:
@@ -114,9 +136,7 @@ def _weights_only(source: HeadSource, precision: str) -> ProgramFiles:
     return source.files("paddle", "any", precision, paddle_files(f"{folder}/{FAKE_QUANTIZED}/model"))
 
 
-def _static(
-    source: HeadSource, precision: str, plan: QuantPlan, targets: Sequence[str]
-) -> Tuple[List[ProgramFiles], List[ProgramFiles]]:
+def _static(source: HeadSource, precision: str, plan: QuantPlan, targets: Sequence[str]) -> List[ProgramFiles]:
     """Weights and activations in int8: by calibration, or with what fine-tuning has learnt."""
     folder = _within(source, precision)
     if precision == QAT:
@@ -126,7 +146,7 @@ def _static(
         written = quantize_static(source.fp32, source.folder / folder, source.inputs, precision[len("ptq-") :])
     prefix = written.relative_to(source.folder).as_posix()
     paddle = source.files("paddle", "any", precision, paddle_files(prefix))
-    return [paddle], _lite_heads(source, written, precision, targets)
+    return [paddle, *_lite_heads(source, written, precision, targets)]
 
 
 def _learnt_clips(source: HeadSource, learnt: Optional[Mapping[str, float]]) -> Dict[str, float]:
@@ -146,9 +166,7 @@ def _learnt_clips(source: HeadSource, learnt: Optional[Mapping[str, float]]) -> 
     return {name: by_tensor[name] for name in wanted}
 
 
-def _mixed(
-    source: HeadSource, plan: QuantPlan, targets: Sequence[str], progress: Progress
-) -> Tuple[List[ProgramFiles], List[ProgramFiles]]:
+def _mixed(source: HeadSource, plan: QuantPlan, targets: Sequence[str], progress: Progress) -> List[ProgramFiles]:
     folder = _within(source, MIXED)
     program = FrozenProgram.load(source.fp32)
     paths = layer_paths(program, source.stages)
@@ -161,7 +179,7 @@ def _mixed(
     write_mixed(program, chosen, source.folder / folder)
     write_json_atomically(source.folder / folder / PLAN, plan_json(chosen, paths, source.stages, plan.memory_bytes))
     files = {"model": f"{folder}/{MODEL}", "packed": f"{folder}/{PACKED}"}
-    return [source.files("paddle", "any", MIXED, files)], _mixed_lite(source, program, chosen, targets)
+    return [source.files("paddle", "any", MIXED, files), *_mixed_lite(source, program, chosen, targets)]
 
 
 def _mixed_lite(

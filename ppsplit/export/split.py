@@ -17,7 +17,7 @@ from ppsplit.export.biases import with_vector_biases
 from ppsplit.export.certify import certify
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.graph import Graph, GraphCut, Operator, resolve_cut
-from ppsplit.export.heads import HeadSource, QuantPlan, paddle_files, write_heads
+from ppsplit.export.heads import HeadSource, QuantPlan, paddle_files, write_heads, write_stages
 from ppsplit.export.layers import Rule
 from ppsplit.export.lite import convert_to_nb
 from ppsplit.export.measure import measured, refuse_integers
@@ -80,7 +80,7 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
             progress(f"cut {name}")
             written.append(_write_cut(frozen, graph, graph_cut, name, index, plan, stage, progress))
         manifest = _manifest(frozen, graph, full, written, plan, output.name, stage)
-        images = [_load_input(manifest, path) for path in plan.certify_images]
+        images = [load_input(manifest, path) for path in plan.certify_images]
         manifest = measured(Bundle(stage, manifest), images[:2])
         bundle = Bundle(stage, manifest)
         finished = []
@@ -137,6 +137,7 @@ def _write_heads(
         return [ProgramFiles(HEAD, "passthrough")]
     prefix = f"{folder}/head"
     _write_part(frozen, cut.edge, _fed(cut.edge, graph.inputs), computed, stage / prefix)
+    write_stages(stage / folder, frozen.stages, {name for operator in cut.edge for name in operator.outputs})
     source = HeadSource(stage, prefix, tuple(computed), frozen.stages, _calibration_inputs(frozen, plan))
     quant = QuantPlan(plan.quant, plan.memory_bytes, plan.bits, plan.clips)
     return write_heads(source, quant, plan.nb_targets, progress)
@@ -204,7 +205,8 @@ def _manifest(
     )
 
 
-def _load_input(manifest: Manifest, path: Path) -> np.ndarray:
+def load_input(manifest: Manifest, path: Path) -> np.ndarray:
+    """A photo as the network takes it, float32 [1, 3, H, W]. Raises ImageError."""
     return to_input(read_image(path), manifest.preprocess)[0]
 
 
@@ -217,7 +219,7 @@ def _calibrate(bundle: Bundle, cut: Cut, images: Sequence[Path]) -> Dict[str, Di
         spec.name: max(1, spec.elements_per_image * len(images) // MAX_SAMPLES_PER_TENSOR) for spec in cut.tensors
     }
     for path in images:
-        feeds = {bundle.manifest.input.name: _load_input(bundle.manifest, path)}
+        feeds = {bundle.manifest.input.name: load_input(bundle.manifest, path)}
         for name, values in run_part(head, feeds, names).items():
             samples[name].append(values.ravel()[:: stride[name]])
     joined = {name: np.concatenate(parts) for name, parts in samples.items()}
