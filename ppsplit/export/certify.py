@@ -19,7 +19,7 @@ TOLERANCES: Dict[str, Optional[float]] = {
     **dict.fromkeys((*PTQ, QAT, MIXED)),
 }
 # Beyond this it is not rounding any more: an output that is off by several times its own range is noise.
-ABSURD = 4.0
+ABSURD = 10.0
 
 
 def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Certificate]:

@@ -12,6 +12,7 @@ import numpy as np
 from ppsplit.bundle import HEAD, Bundle, Cut, ProgramFiles, write_manifest
 from ppsplit.bundle.precision import FP32, WEIGHTS_ONLY
 from ppsplit.errors import QuantizationError
+from ppsplit.export.calibration import inputs_of
 from ppsplit.export.certify import certify
 from ppsplit.export.heads import STAGES, HeadSource, Progress, QuantPlan, quantized_heads, read_stages
 from ppsplit.export.program import MODEL_SUFFIX
@@ -46,7 +47,7 @@ def quantize_bundle(
     manifest = bundle.manifest
     inputs = []
     if any(precision not in WEIGHTS_ONLY for precision in plan.precisions):
-        inputs = [load_input(manifest, path) for path in calibration_images]
+        inputs = inputs_of(calibration_images, manifest.preprocess)
     images = [load_input(manifest, path) for path in certify_images]
     with replaced_folder(output) as stage:
         for name in manifest.files:

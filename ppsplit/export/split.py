@@ -14,6 +14,7 @@ from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Clip, Cut, Manifest, Progra
 from ppsplit.bundle.precision import WEIGHTS_ONLY
 from ppsplit.codec.clip import calibrate_clip
 from ppsplit.export.biases import with_vector_biases
+from ppsplit.export.calibration import inputs_of
 from ppsplit.export.certify import certify
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.graph import Graph, GraphCut, Operator, resolve_cut
@@ -147,7 +148,7 @@ def _calibration_inputs(frozen: FrozenModel, plan: SplitPlan) -> List[np.ndarray
     """The calibration images as the network takes them, where a precision needs them; else none are read."""
     if all(precision in WEIGHTS_ONLY for precision in plan.quant):
         return []
-    return [to_input(read_image(path), frozen.preprocess)[0] for path in plan.calibration_images]
+    return inputs_of(plan.calibration_images, frozen.preprocess)
 
 
 def _write_tails(
