@@ -66,9 +66,28 @@ def calibration_inputs(folder: Path, count: int, preprocess: Preprocess) -> List
     if count < 1:
         raise CalibrationError(f"calibration needs at least one image, not {count}")
     try:
-        return [to_input(read_image(path), preprocess)[0] for path in list_images(folder)[:count]]
+        paths = list_images(folder)[:count]
     except DataError as error:
         raise CalibrationError(f"cannot calibrate: {error}") from error
+    return inputs_of(paths, preprocess)
+
+
+def inputs_of(paths: Sequence[Path], preprocess: Preprocess) -> List[np.ndarray]:
+    """Photos as network inputs, float32 [1, 3, H, W] each.
+
+    Raises:
+        CalibrationError: no photo, a damaged one, or nothing on any of them: the padding around a picture of one
+            colour is a second one, which no look at the inputs would tell from a picture.
+    """
+    try:
+        photos = [read_image(path) for path in paths]
+    except DataError as error:
+        raise CalibrationError(f"cannot calibrate: {error}") from error
+    if all(photo.min() == photo.max() for photo in photos):
+        raise CalibrationError(
+            f"every one of {len(photos)} calibration photos is of a single value; give photos with something on them"
+        )
+    return [to_input(photo, preprocess)[0] for photo in photos]
 
 
 def check_inputs(inputs: Sequence[np.ndarray], spec: TensorSpec) -> None:

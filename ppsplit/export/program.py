@@ -20,6 +20,8 @@ from ppsplit.export.macs import operator_macs
 from ppsplit.paddle_first import paddle
 
 MODEL_SUFFIX, PARAMS_SUFFIX = ".pdmodel", ".pdiparams"
+# Paddle's quantizer reads op_role, so that stays.
+TRACES = ("op_callstack", "op_device", "op_namescope", "op_role_var", "with_quant_attr")
 
 
 @contextlib.contextmanager
@@ -91,7 +93,9 @@ class FrozenProgram:
         paddle.static.io.append_fetch_ops(part, list(fetches))
         part.desc._set_version()
         prefix.parent.mkdir(parents=True, exist_ok=True)
-        data = paddle.static.io._serialize_program(part._remove_training_info(clip_extra=True), legacy_format=False)
+        bare = part._remove_training_info(clip_extra=True)
+        _drop_traces(bare.global_block())
+        data = paddle.static.io._serialize_program(bare, legacy_format=False)
         Path(f"{prefix}{MODEL_SUFFIX}").write_bytes(data)
         self._save_parameters(part, prefix)
 
@@ -168,6 +172,15 @@ class FrozenProgram:
                     closed.add(writer)
                     waiting.append(writer)
         return closed
+
+
+def _drop_traces(block: Any) -> None:
+    """Remove what only training reads, and in whose folders on the disk an operator was made."""
+    for op in block.ops:
+        for name in TRACES:
+            if op.desc.has_attr(name):
+                op.desc.remove_attr(name)
+    block.program.desc.flush()
 
 
 def _before_identity_scale(block: Any, name: str) -> str:

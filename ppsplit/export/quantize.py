@@ -54,7 +54,8 @@ def quantize_weights(prefix: Path, directory: Path, precision: str) -> None:
             raise ExportError(
                 f"Paddle could not quantize the weights of {prefix.name} to {precision}: {error}"
             ) from error
-        _move_program(Path(scratch) / QUANTIZED, directory / QUANTIZED)
+        _move_program(Path(scratch) / QUANTIZED, Path(scratch) / "integers")
+        _restore_tensor_names(Path(scratch) / "integers" / "model", directory / QUANTIZED / "model")
         _move_program(Path(scratch) / FAKE_QUANTIZED, Path(scratch) / "fake")
         _restore_tensor_names(Path(scratch) / "fake" / "model", directory / FAKE_QUANTIZED / "model")
 

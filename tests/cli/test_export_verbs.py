@@ -51,7 +51,7 @@ def test_a_folder_of_export_can_be_split(frozen: Path, tmp_path: Path) -> None:
     [
         (["--prune"], "python tools/train_prune.py --model yolov3_tiny"),
         (["--weights", "gone.weights"], "gone.weights does not exist"),
-        (["--quant", "int4"], "--quant 'int4' is unknown; choose from int8, int16"),
+        (["--quant", "int4"], "--quant 'int4' is unknown; choose from int8, int16, ptq"),
         (["--nb", "riscv"], "--nb 'riscv' is unknown; choose from x86, arm"),
         (["--model", "yolov9"], "there is no model 'yolov9'"),
         (["--program", "gone"], "gone.pdmodel is missing"),
