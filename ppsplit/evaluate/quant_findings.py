@@ -50,8 +50,8 @@ def _inaccurate(row: Row, heads: Sequence[Row]) -> Optional[str]:
     if "ap_points" in row and "ap_points" in same["paddle"]:
         cost = f" (AP {row['ap_points']:+.2f} points against {same['paddle']['ap_points']:+.2f})"
     return (
-        f"{row['name']} is inaccurate: relative squared error {here:.1e} against {there:.1e} in Paddle Inference{cost}. "
-        "On this processor, run this precision in Paddle Inference (--runtime paddle)."
+        f"{row['name']} is inaccurate: relative squared error {here:.1e} against {there:.1e} in Paddle Inference"
+        f"{cost}. On this processor, run this precision in Paddle Inference (--runtime paddle)."
     )
 
 

@@ -21,7 +21,7 @@ figure { margin: 1rem 0; } figure img { max-width: 100%; background: #fff; borde
 figcaption { font-size: 13px; opacity: .8; } dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; }
 dt { opacity: .7; } dd { margin: 0; overflow-wrap: anywhere; }
 """
-HEAD = {
+COSTS = {
     "name": "head",
     "bytes": "bytes loaded",
     "packed_bytes": "bytes, integers beside",
@@ -32,13 +32,17 @@ HEAD = {
     "head_ratio": "of fp32's ms",
     "peak_mib": "peak MiB",
     "head_mib": "of it the head",
-    "output_error": "rel. squared error",
+}
+ACCURACY = {
+    "name": "head",
+    "output_error": "relative squared error",
     "output_sqnr_db": "SQNR dB",
     "ap": "AP",
     "ap50": "AP50",
     "ap_points": "points from fp32",
     "ap_points_low": "95 % from",
     "ap_points_high": "to",
+    "images": "images",
 }
 LAYER = {
     "blame_rank": "blame",
@@ -78,7 +82,8 @@ def _section(report: Mapping[str, Any], cell: Cell) -> str:
     parts = [f"<h2>Cut {escape(report['cut'])} ({report['edge_macs_share']:.0%} of the work on the edge)</h2>"]
     parts.append("<h3>What follows</h3><ul>")
     parts += [f"<li>{escape(sentence)}</li>" for sentence in report["findings"]]
-    parts.append("</ul><h3>Heads</h3>" + _table(report["heads"], HEAD, cell))
+    parts.append("</ul><h3>Files and what runs of them</h3>" + _table(report["heads"], COSTS, cell))
+    parts.append("<h3>What comes out</h3>" + _table(report["heads"], ACCURACY, cell))
     for caption, png in report_pictures(report).items():
         data = base64.b64encode(png).decode("ascii")
         label = escape(caption)

@@ -10,7 +10,7 @@ import numpy as np
 
 Row = Mapping[str, Any]
 DPI = 110
-RUNTIME_MARKERS = {"paddle": "o", "lite": "^"}
+RUNTIME_COLOURS = {"paddle": "tab:blue", "lite": "tab:orange"}
 TOP_DB = 100.0  # where a layer without any noise is drawn
 
 
@@ -22,7 +22,7 @@ def report_pictures(report: Mapping[str, Any]) -> Dict[str, bytes]:
         pictures["Signal to quantization noise of each layer's output, all layers quantized"] = _sqnr(layers)
         pictures["Blame: share of the head's error that goes when one layer is put back to fp32"] = _blame(layers)
     if any("ap_points" in row for row in heads):
-        pictures["AP against file size; bars are 95 % bootstrap intervals over images"] = _accuracy(heads)
+        pictures["AP less fp32's, and each file in % of fp32's; bars are 95 % bootstrap intervals over images"] = _accuracy(heads)
     pictures["Milliseconds and memory of each head"] = _costs(heads)
     pictures["Error of the head's outputs in its own runtime"] = _errors(heads)
     return pictures
@@ -44,6 +44,10 @@ def _png(figure: Any) -> bytes:
     figure.savefig(stream, format="png", dpi=DPI)
     pyplot.close(figure)
     return stream.getvalue()
+
+
+def _colour(row: Row) -> str:
+    return RUNTIME_COLOURS.get(row["runtime"], "tab:gray")
 
 
 def _ordered(rows: Sequence[Row], column: str) -> List[str]:
@@ -81,30 +85,17 @@ def _blame(layers: Sequence[Row]) -> bytes:
 
 
 def _accuracy(heads: Sequence[Row]) -> bytes:
-    precisions = _ordered(heads, "precision")
-    figure, axes = _figure(9, 4.8)
-    for row in heads:
-        if "ap_points" not in row or row["precision"] == "fp32":
-            continue
-        place = precisions.index(row["precision"])
+    rows = [row for row in heads if "ap_points" in row and row["precision"] != "fp32"]
+    figure, axes = _figure(9, 1.2 + 0.32 * max(len(rows), 1))
+    for place, row in enumerate(rows):
         points = row["ap_points"]
-        below, above = points - row["ap_points_low"], row["ap_points_high"] - points
-        axes.errorbar(
-            row["bytes_ratio"] * 100,
-            points,
-            yerr=[[max(below, 0)], [max(above, 0)]],
-            fmt=RUNTIME_MARKERS.get(row["runtime"], "x"),
-            color=f"C{place % 10}",
-            label=row["name"],
-            capsize=3,
-            alpha=0.85,
-        )
-    axes.axhline(0, color="0.4", linewidth=0.8)
-    axes.set_xlabel("file, % of fp32 in the same runtime")
-    axes.set_ylabel("AP less fp32's, points")
-    axes.set_xlim(left=0)
+        ends = [[max(points - row["ap_points_low"], 0)], [max(row["ap_points_high"] - points, 0)]]
+        axes.errorbar(points, place, xerr=ends, fmt="o", color=_colour(row), capsize=3)
+    axes.axvline(0, color="0.4", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{row['name']} ({row['bytes_ratio']:.0%})" for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel("AP less fp32's, points (1 = 0.01)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _png(figure)
 
 
@@ -112,9 +103,8 @@ def _costs(heads: Sequence[Row]) -> bytes:
     names = [row["name"] for row in heads]
     figure, (left, right) = _figure(10, 1.4 + 0.32 * len(heads), 2)
     places = np.arange(len(heads))
-    colours = ["tab:blue" if row["runtime"] == "paddle" else "tab:orange" for row in heads]
     for axes, column, label in ((left, "head_ms", "head, ms (median)"), (right, "head_mib", "head, MiB of memory")):
-        bars = axes.barh(places, [row[column] for row in heads], color=colours)
+        bars = axes.barh(places, [row[column] for row in heads], color=[_colour(row) for row in heads])
         axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
         axes.margins(x=0.15)
         axes.set_xlabel(label)
@@ -129,8 +119,7 @@ def _errors(heads: Sequence[Row]) -> bytes:
     rows = [row for row in heads if row["output_error"] > 0]
     figure, axes = _figure(9, 1.2 + 0.32 * max(len(rows), 1))
     places = np.arange(len(rows))
-    colours = ["tab:blue" if row["runtime"] == "paddle" else "tab:orange" for row in rows]
-    bars = axes.barh(places, [row["output_error"] for row in rows], color=colours)
+    bars = axes.barh(places, [row["output_error"] for row in rows], color=[_colour(row) for row in rows])
     axes.bar_label(bars, labels=[f"{row['output_error']:.1e}" for row in rows], fontsize=8, padding=2)
     axes.set_yticks(places, [row["name"] for row in rows])
     axes.invert_yaxis()

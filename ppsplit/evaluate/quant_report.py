@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -87,5 +88,9 @@ def _layers(subjects: Sequence[Subject], request: QuantRequest, progress: Progre
     blame = Blame(subjects[0], layers, request.inputs, labelled)
     rows: List[Dict[str, Any]] = []
     for number, subject in enumerate(quantized, 1):
-        rows += blame.rows(subject, lambda step, number=number: progress(step, number, len(quantized)))
+        rows += blame.rows(subject, functools.partial(_counted, progress, number, len(quantized)))
     return rows
+
+
+def _counted(progress: Progress, number: int, total: int, step: str) -> None:
+    progress(step, number, total)

@@ -58,7 +58,9 @@ def subjects_of(bundle: Bundle, cut_name: str = "") -> List[Subject]:
     subjects = [Subject(bundle, cut, p) for p in cut.programs if p.part == HEAD and p.runtime != "passthrough"]
     found = [subject for subject in subjects if runs_here(subject.program)]
     if not found:
-        raise BundleError(f"cut {cut.name!r} has nothing to compute on the edge, so nothing to quantize; choose another")
+        raise BundleError(
+            f"cut {cut.name!r} has nothing to compute on the edge, so nothing to quantize; choose another"
+        )
     runtimes = list(dict.fromkeys(subject.program.runtime for subject in found))
     return sorted(found, key=lambda s: (runtimes.index(s.program.runtime), not s.is_reference))
 
