@@ -60,8 +60,9 @@ class ProgramFiles:
         part: "head", "tail" or "full".
         runtime: "paddle", "lite", or "passthrough" for a part with nothing to compute.
         target: "any", or what the file was compiled for: "x86", "arm".
-        precision: of the weights: "fp32", "int8", "int16".
-        files: role ("model", "params", "nb") to path inside the bundle.
+        precision: "fp32"; "int8" and "int16" of the weights alone; "ptq-...", "qat" of weights and activations;
+            "mixed" with bits of their own for each layer. See `bundle.precision`.
+        files: role ("model", "params", "packed" in place of it, "nb") to path inside the bundle.
         outputs: what the program returns, in its order. Optimisation may rename them; this order stays.
     """
 

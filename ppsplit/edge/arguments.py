@@ -52,7 +52,7 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--cut", help="where the network is divided (default: the bundle's first cut)")
     group.add_argument("--encoding", choices=ENCODINGS, default="uint8", help="of what is sent (%(default)s)")
     group.add_argument("--runtime", choices=RUNTIMES, default=DEFAULT_RUNTIME, help="for the head (%(default)s)")
-    group.add_argument("--precision", help="of the head's weights: fp32, int8, int16 (default: the bundle's)")
+    group.add_argument("--precision", help="of the head: fp32, int8, ptq-hist, mixed, ... (default: the bundle's)")
     group.add_argument("--target", help="x86 or arm, for lite (default: this machine)")
     group.add_argument("--threads", type=int, default=1, help="for the head (%(default)s); lite on x86 uses one")
     group.add_argument("--power-mode", choices=POWER_MODES, help="for lite on ARM: which cores (default: its choice)")

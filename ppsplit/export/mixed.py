@@ -6,6 +6,7 @@ as Auto-Split does), and once more with all of them together: what a plan promis
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Sequence, Union
@@ -13,17 +14,22 @@ from typing import Callable, Dict, List, Mapping, Sequence, Union
 import numpy as np
 
 from ppsplit.export.buffers import Buffer, buffers
-from ppsplit.export.calibration import Observed, observe
-from ppsplit.export.program import FrozenProgram
+from ppsplit.export.calibration import Observed, check_inputs, observe
+from ppsplit.export.program import FrozenProgram, static_mode
 from ppsplit.export.ptq import weight_axes
 from ppsplit.export.simulate import ActivationGrid, Simulation, output_error, parameter_values
+from ppsplit.files import sha256_of, write_bytes_atomically
+from ppsplit.paddle_first import paddle
 from ppsplit.quant.bits import BIT_WIDTHS, BitPlan, Unit, plan_bits, uniform_plans
+from ppsplit.quant.bitstream import packed_bytes
 from ppsplit.quant.channels import bias_corrected
 from ppsplit.quant.lapq import Tensor, layer_clip
 from ppsplit.quant.packed import PackedLayer, write_packed
 from ppsplit.quant.uniform import for_weights
 
 FLOAT_BYTES = 4
+MODEL, PACKED = "model.pdmodel", "weights.ppqw"
+ZERO_POINT = "zero_point"
 CLIP_SAMPLES = 16_384
 CORRECTED_BITS = 4  # up to these, mean and variance of the weights are restored (ACIQ, section 5)
 Progress = Callable[[str], None]
@@ -100,17 +106,76 @@ def _together(
     return MixedPlan(plan, chosen, layers, output_error(_outputs(simulation, inputs), exact))
 
 
-def write_mixed(program: FrozenProgram, plan: MixedPlan, directory: Path, fingerprint: str = "") -> None:
-    """Write `weights.ppqw`, the packed parameters, and `test_model/model`, the same rounding in float32 to check by.
+def given_mixed(program: FrozenProgram, bits: Mapping[str, int], inputs: Sequence[np.ndarray]) -> MixedPlan:
+    """A plan that somebody gives: the weights in these bits, activations in float32.
+
+    Args:
+        bits: parameter name to 2..8, for each of `weight_axes`.
+
+    Raises:
+        CalibrationError: the images on which the error is to be measured say nothing.
+    """
+    graph = program.graph()
+    check_inputs(inputs, graph.tensors[graph.inputs[0]])
+    exact = _outputs(Simulation(program, {}, {}), inputs)
+    layers = packed_layers(program, bits)
+    error = output_error(_outputs(Simulation(program, {}, _floats(layers)), inputs), exact)
+    working: Dict[int, int] = {}
+    for buffer in buffers(graph):
+        for step in buffer.steps:
+            working[step] = working.get(step, 0) + graph.tensors[buffer.name].bytes_per_image()
+    weights = sum(layer_bytes(layer) for layer in layers.values())
+    return MixedPlan(BitPlan(dict(bits), error, weights + max(working.values()), 0.0), {}, layers, error)
+
+
+def layer_bytes(layer: Union[PackedLayer, np.ndarray]) -> int:
+    """Bytes of a parameter in the packed file, without its place in the header."""
+    if isinstance(layer, np.ndarray):
+        return layer.nbytes
+    floats = layer.scale.size * (1 if layer.offset is None else 2)
+    return packed_bytes(layer.codes.size, layer.bits) + FLOAT_BYTES * floats
+
+
+def write_mixed(program: FrozenProgram, plan: MixedPlan, directory: Path) -> None:
+    """Write `model.pdmodel`, and its parameters packed, `weights.ppqw`, with the program's sha256 for fingerprint.
+
+    The program rounds activations to the plan's grids by `quantize_linear` and `dequantize_linear`, so it computes
+    what a runtime with such activations would; Paddle keeps them in float32 all the same. The plan's bytes are those
+    of the packed weights and, for activations, of a runtime that packs them.
 
     Raises:
         OSError: as for any write.
     """
-    write_packed(directory / "weights.ppqw", plan.layers, fingerprint)
-    frozen = Simulation(program, plan.grids, _floats(plan.layers)).frozen
+    frozen = Simulation(program, plan.grids, {}).frozen
+    _zero_points_in_the_program(frozen)
     graph = frozen.graph()
     kept = frozen.with_constants([operator.index for operator in graph.operators])
-    frozen.save_part(directory / "test_model" / "model", kept, graph.inputs, graph.outputs)
+    with tempfile.TemporaryDirectory() as scratch:
+        frozen.save_part(Path(scratch) / "model", kept, graph.inputs, graph.outputs)
+        model = write_bytes_atomically(directory / MODEL, (Path(scratch) / MODEL).read_bytes())
+    scales = {f"{name}@scale": np.array([grid.clip], np.float32) for name, grid in plan.grids.items()}
+    write_packed(directory / PACKED, {**plan.layers, **scales}, sha256_of(model))
+
+
+def rounded_program(program: FrozenProgram, plan: MixedPlan) -> FrozenProgram:
+    """The program with the plan's weights, rounded, as float32, and nothing done to its activations."""
+    return Simulation(program, {}, _floats(plan.layers)).frozen
+
+
+def _zero_points_in_the_program(frozen: FrozenProgram) -> None:
+    """One constant for all zero points: they are integers, and the packed file holds floats alone."""
+    with static_mode():
+        block = frozen.program.global_block()
+        rounding = [op for op in block.ops if op.type in ("quantize_linear", "dequantize_linear")]
+        if not rounding:
+            return
+        block.create_var(name=ZERO_POINT, shape=[1], dtype="int32")
+        for op in rounding:
+            op.desc.set_input("ZeroPoint", [ZERO_POINT])
+        first = next(index for index, op in enumerate(block.ops) if op.type != "feed")
+        attributes = {"shape": [1], "dtype": paddle.base.core.VarDesc.VarType.INT32, "value": 0.0, "str_value": "0"}
+        block._insert_op(first, type="fill_constant", inputs={}, outputs={"Out": [ZERO_POINT]}, attrs=attributes)
+        frozen.program.desc.flush()
 
 
 def grid_for(seen: Observed, bits: int) -> ActivationGrid:

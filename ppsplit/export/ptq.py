@@ -53,18 +53,49 @@ def quantize_static(
         raise QuantizationError("no operator of the program can be quantized: there is none with weights")
     check_inputs(inputs, graph.tensors[graph.inputs[0]])
     observed = observe(program, names, inputs)  # for its errors, too: Paddle makes a scale of 1e-8 of a dead tensor
-    clips = None
     if algorithm == "aciq":
         clips = aciq_clips(observed)
     elif algorithm == "lapq":
         clips = lapq_clips(program, observed, inputs, lapq_evaluations)
-    scales = None if clips is None else {**clips, **_weight_scales(program)}
+    else:
+        clips = paddle_clips(prefix, names, inputs, algorithm)
+    return write_static(prefix, directory, inputs, clips)
+
+
+def write_static(prefix: Path, directory: Path, inputs: Sequence[np.ndarray], clips: Mapping[str, float]) -> Path:
+    """Write the static int8 program with these clip values; returns its prefix, `directory/quantized_model/model`.
+
+    Only what `clips` names is rounded: a sum or a bias that is rounded once more, as Paddle does when it chooses the
+    scales itself, costs accuracy and keeps oneDNN from fusing it.
+
+    Args:
+        inputs: as `quantize_static`; Paddle wants to run one.
+        clips: activation to its clip value.
+
+    Raises:
+        QuantizationError: Paddle could not.
+    """
+    program = FrozenProgram.load(prefix)
+    scales = {**clips, **_weight_scales(program)}
     with tempfile.TemporaryDirectory() as scratch:
-        _run_paddle(prefix, Path(scratch), program.feed_names[0], inputs, PADDLE_ALGORITHMS.get(algorithm), scales)
+        _run_paddle(prefix, Path(scratch), program.feed_names[0], inputs[:1], None, scales)
         written = FrozenProgram.load(Path(scratch) / "model")
         destination = directory / QUANTIZED / "model"
         written.save_part(destination, _alive(written), written.feed_names, written.fetch_names)
     return destination
+
+
+def paddle_clips(prefix: Path, names: Sequence[str], inputs: Sequence[np.ndarray], algorithm: str) -> Dict[str, float]:
+    """The clip values that Paddle's own algorithm, "kl", "hist" or "mse", chooses for the activations `names`.
+
+    Raises:
+        QuantizationError: Paddle could not.
+    """
+    feed = FrozenProgram.load(prefix).feed_names[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        _run_paddle(prefix, Path(scratch), feed, inputs, PADDLE_ALGORITHMS[algorithm], None)
+        values = parameter_values(FrozenProgram.load(Path(scratch) / "model"))
+    return {name: float(values[f"{name}@scale"].item()) for name in names}
 
 
 def aciq_clips(observed: Mapping[str, Observed]) -> Dict[str, float]:

@@ -1,4 +1,4 @@
-"""The packed weights file: integers of 2, 4, 6 or 8 bits with no bit wasted, and what turns them into floats.
+"""The packed weights file: integers of 2 to 8 bits with no bit wasted, and what turns them into floats.
 
 Reads with numpy alone, because boards unpack it. Nothing in it is executed. All integers are little-endian.
 
@@ -54,7 +54,7 @@ class PackedLayer:
 
     Attributes:
         codes: integers of any shape, each within -2^(bits-1) .. 2^(bits-1) - 1.
-        bits: 2, 4, 6 or 8.
+        bits: 2..8.
         scale: float32, () or [C] for the channels of `axis`; > 0.
         axis: of the channels, not negative; None for one scale.
         offset: float32 like `scale`, or None; bias correction has one.

@@ -9,6 +9,7 @@ from typing import Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ppsplit.bundle import Bundle, ProgramFiles
+from ppsplit.bundle.precision import computes_in_integers
 from ppsplit.errors import InferenceRuntimeError
 
 Tensors = Dict[str, np.ndarray]
@@ -102,7 +103,9 @@ def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1, power_
     elif program.runtime == "paddle":
         from ppsplit.runtime.paddle import PaddleRuntime
 
-        loaded = PaddleRuntime(bundle.path(program.files["model"]), bundle.path(program.files["params"]), threads)
+        packed = "packed" in program.files
+        model, params = (bundle.path(program.files[role]) for role in ("model", "packed" if packed else "params"))
+        loaded = PaddleRuntime(model, params, threads, packed, computes_in_integers(program.precision))
     else:
         raise InferenceRuntimeError(f"unknown runtime {program.runtime!r}; known: lite, paddle, passthrough")
     return loaded.named(program.outputs)

@@ -192,7 +192,7 @@ TWICE = json.dumps(
         (described(shape=[1] * 9), GOOD, "is none"),
         (described(axis=2), GOOD, "axis 2 of 2"),
         (described(axis=-1), GOOD, "axis -1 of 2"),
-        (described(bits=5), GOOD, "5 bits"),
+        (described(bits=9), GOOD, "9 bits"),
         (described(bits=4.0), GOOD, "4.0 bits"),
         (described(bits=32), GOOD, "do not go with 32"),
         (described(offset=1), GOOD, "do not go"),
@@ -243,7 +243,7 @@ def test_what_is_no_such_file_is_refused(make: Callable[[], bytes], message: str
     ("layer", "message"),
     [
         (np.zeros(3), "float64"),
-        (PackedLayer(np.zeros(3, np.int8), 3, np.float32(1)), "3 bits"),
+        (PackedLayer(np.zeros(3, np.int8), 1, np.float32(1)), "1 bits"),
         (PackedLayer(np.zeros(3, np.int8), 4, np.float32([1, 2]), 0), "2 scales were given for 3"),
         (PackedLayer(np.zeros(3, np.int8), 4, np.float32(0)), "not above 0"),
         (PackedLayer(np.zeros(3, np.int8), 4, np.float32(1), 1), "axis 1 of 1"),
