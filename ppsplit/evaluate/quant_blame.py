@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -12,10 +12,9 @@ from ppsplit.bundle import Bundle, Cut
 from ppsplit.data.coco import CocoSet
 from ppsplit.edge.head import Head
 from ppsplit.evaluate.quant_accuracy import detections_of
-from ppsplit.evaluate.quant_layers import Layer, QuantizedProgram, Rounding
+from ppsplit.evaluate.quant_layers import Layer, QuantizedProgram, Rounding, layers_of
+from ppsplit.evaluate.quant_programs import held_program
 from ppsplit.evaluate.quant_subjects import Subject
-from ppsplit.export.program import FrozenProgram
-from ppsplit.export.quantize import WEIGHT_BITS
 from ppsplit.export.simulate import Simulation, output_error
 from ppsplit.metrics.coco_ap import coco_box_ap
 from ppsplit.runtime import Tensors
@@ -25,29 +24,33 @@ Runs = List[List[np.ndarray]]  # for each image, the tensors fetched
 Said = Callable[[str], None]
 
 
-def exact_program(subject: Subject) -> FrozenProgram:
-    """A Paddle head's program, read from the bundle. Raises BundleError, ProgramError."""
-    return FrozenProgram.load(subject.bundle.path(subject.program.files["model"]).with_suffix(""))
-
-
 class Blame:
     """Measures the layers of one cut's quantized heads against its fp32 head.
 
     Args:
         reference: the fp32 head in Paddle.
-        layers: of that head, in its order.
+        stages: structural name to tensor, as `quant_stages.stages_of` finds them.
         inputs: calibration images, float32 [1, 3, H, W] each.
         labelled: images with objects, for AP; None for none.
+
+    Attributes:
+        layers: of the fp32 head, in its order.
     """
 
     def __init__(
-        self, reference: Subject, layers: Sequence[Layer], inputs: Sequence[np.ndarray], labelled: Optional[CocoSet]
+        self,
+        reference: Subject,
+        stages: Mapping[str, str],
+        inputs: Sequence[np.ndarray],
+        labelled: Optional[CocoSet] = None,
     ) -> None:
-        self.layers, self._inputs, self._labelled = layers, inputs, labelled
-        self._exact = exact_program(reference)
+        self._stages, self._inputs, self._labelled = stages, inputs, labelled
+        exact = held_program(reference, stages)
+        self._exact = exact.program
+        self.layers = layers_of(self._exact, stages)
         self._outputs = list(self._exact.fetch_names)
-        self._fetches = list(dict.fromkeys([*self._outputs, *(layer.output for layer in layers)]))
-        self._expected = self._run(QuantizedProgram(self._exact, self._exact, {}).runner(self._fetches))
+        self._fetches = list(dict.fromkeys([*self._outputs, *(layer.output for layer in self.layers)]))
+        self._expected = self._run(QuantizedProgram(exact, self._exact).runner(self._fetches))
 
     def rows(self, subject: Subject, said: Said) -> List[Dict[str, Any]]:
         """One row for each layer of a quantized head in Paddle, in the network's order.
@@ -65,9 +68,7 @@ class Blame:
             ProgramError: the program is not the fp32 one's quantized form.
         """
         precision = subject.program.precision
-        bits = WEIGHT_BITS.get(precision)
-        rounded = {} if bits is None else dict.fromkeys(range(len(self.layers)), bits)
-        program = QuantizedProgram(exact_program(subject), self._exact, rounded)
+        program = QuantizedProgram(held_program(subject, self._stages), self._exact)
         said(f"{precision}: all layers")
         found = self._run(program.runner(self._fetches))
         error, ap = self._error(found), self._ap(subject, program, None)

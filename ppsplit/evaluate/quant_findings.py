@@ -68,7 +68,8 @@ def _blamed(layers: Sequence[Row]) -> List[str]:
 
 
 def _smallest_within_a_point(quantized: Sequence[Row]) -> Optional[str]:
-    fit = [row for row in quantized if row.get("ap_points", -100.0) >= -1]
+    """Of those files that a runtime loads as they are."""
+    fit = [row for row in quantized if row.get("ap_points", -100.0) >= -1 and not row["packed_bytes"]]
     if not fit:
         return None
     row = min(fit, key=lambda each: float(each["bytes_ratio"]))

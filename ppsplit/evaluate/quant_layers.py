@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ppsplit.errors import ProgramError
+from ppsplit.evaluate.quant_programs import HeldProgram
 from ppsplit.export.buffers import IN_PLACE_KINDS
 from ppsplit.export.calibration import QUANTIZED_KINDS
 from ppsplit.export.graph import Graph
@@ -91,17 +92,16 @@ class QuantizedProgram:
     """A head as the bundle holds it, beside the fp32 one it was made from.
 
     Args:
-        quantized, exact: of the same network; the layers of one are those of the other, in order.
-        bits: of weights that are rounded but kept as float32, by their layer's position.
+        held, exact: of the same network; the layers of one are those of the other, in order.
 
     Raises:
         ProgramError: they have not the same layers.
     """
 
-    def __init__(self, quantized: FrozenProgram, exact: FrozenProgram, bits: Mapping[int, int]) -> None:
-        self._quantized, self._exact, self._bits = quantized, exact, bits
-        here, there = (_weighted(each.program.global_block()) for each in (quantized, exact))
-        shapes = [[_values(p, name).shape for _, name in found] for p, found in ((quantized, here), (exact, there))]
+    def __init__(self, held: HeldProgram, exact: FrozenProgram) -> None:
+        self._held, self._exact, self._quantized = held, exact, held.program
+        here, there = (_weighted(each.program.global_block()) for each in (held.program, exact))
+        shapes = [[_values(p, name).shape for _, name in found] for p, found in ((held.program, here), (exact, there))]
         if shapes[0] != shapes[1]:
             raise ProgramError(
                 f"the quantized head has {len(here)} layers of shapes {shapes[0]}, the fp32 one {len(there)} of "
@@ -155,10 +155,8 @@ class QuantizedProgram:
                 bits = int(operator.attr("bit_length"))
                 clip = np.abs(_values(self._quantized, operator.input("Scale")[0])).max()
                 return Rounding(bits, float(clip) / _levels(bits))
-        if position not in self._bits:
-            return Rounding()
-        bits = self._bits[position]
-        return Rounding(bits, float(np.abs(_values(self._quantized, name)).max()) / _levels(bits))
+        grid = self._held.weights.get(name)
+        return Rounding() if grid is None else Rounding(grid.bits, grid.scale)
 
     def _activation_rounding(self, makers: Mapping[str, Any], operator: Any) -> Dict[str, Any]:
         for name in operator.input_arg_names:
@@ -167,7 +165,8 @@ class QuantizedProgram:
             if codes is not None and codes.type == QUANTIZE:
                 bits = int(codes.attr("bit_length"))
                 clip = float(_values(self._quantized, codes.input("Scale")[0]).max())
-                return {"activation_bits": bits, "activation_scale": clip / _levels(bits), "activation_clip": clip}
+                shown = self._held.activation_bits.get(codes.input("X")[0], bits)
+                return {"activation_bits": shown, "activation_scale": clip / _levels(bits), "activation_clip": clip}
         return {}
 
 

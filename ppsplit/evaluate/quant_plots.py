@@ -22,7 +22,9 @@ def report_pictures(report: Mapping[str, Any]) -> Dict[str, bytes]:
         pictures["Signal to quantization noise of each layer's output, all layers quantized"] = _sqnr(layers)
         pictures["Blame: share of the head's error that goes when one layer is put back to fp32"] = _blame(layers)
     if any("ap_points" in row for row in heads):
-        pictures["AP less fp32's, and each file in % of fp32's; bars are 95 % bootstrap intervals over images"] = _accuracy(heads)
+        pictures["AP less fp32's, and each file in % of fp32's; bars are 95 % bootstrap intervals over images"] = (
+            _accuracy(heads)
+        )
     pictures["Milliseconds and memory of each head"] = _costs(heads)
     pictures["Error of the head's outputs in its own runtime"] = _errors(heads)
     return pictures
