@@ -49,6 +49,7 @@ VERBS = {
     "eval": Verb("ppsplit.cli.eval", "evaluate", "measure the AP of weights on a set in COCO's format"),
     "export": Verb("ppsplit.cli.export", "export", "freeze a network for inference"),
     "export-split": Verb("ppsplit.cli.export_split", "export_split", "cut a network in two and write a bundle"),
+    "export-quant": Verb("ppsplit.cli.export_quant", "export_quant", "quantize a program or a bundle's edge half"),
     "inspect": Verb("ppsplit.cli.inspect", "inspect_bundle", "show what is in a bundle"),
     "doctor": Verb("ppsplit.cli.doctor", "doctor", "say what will not convert for Paddle Lite, and why"),
     "serve": Verb("ppsplit.cli.serve", "serve", "run the cloud half"),

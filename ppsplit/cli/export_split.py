@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple
 
 from ppsplit.cli.options import Names
+from ppsplit.cli.quantizing import check_choices, chosen_quantizers, photos
 from ppsplit.cli.tables import print_table
-from ppsplit.data.sample_photos import sample_photos
 from ppsplit.errors import ConfigError
 from ppsplit.export.freeze import RAW, FrozenModel
 from ppsplit.export.graph import GraphCut, distinct_cuts
 from ppsplit.export.lite import TARGETS
 from ppsplit.export.network import find_weights, freeze_model
-from ppsplit.export.quantize import WEIGHT_BITS
 from ppsplit.export.split import SplitPlan, export_bundle
-from ppsplit.image import list_images
 from ppsplit.models import MODELS
 
 
@@ -32,6 +30,8 @@ def export_split(
     prune: bool = False,
     cut: Names = [],  # noqa: B006  only read
     quant: Names = [],  # noqa: B006
+    edge_memory: Optional[str] = None,
+    bits: Names = [],  # noqa: B006
     nb: Names = ["x86", "arm"],  # noqa: B006
     with_tail: bool = False,
     calibration_images: Optional[Path] = None,
@@ -55,10 +55,14 @@ def export_split(
         input_hw: Input height and width in pixels; by default the network's own.
         prune: Take the pruned model from pruned_model/.
         cut: Where to cut, one or several names; by default the network's own choice. See --list-cuts.
-        quant: Precisions of the client half's weights beside fp32, int8 and int16; the first becomes its default.
+        quant: Precisions of the client half beside fp32, the first becomes its default: int8 and int16 (weights alone),
+            ptq or ptq-kl, -hist, -mse, -aciq, -lapq (weights and activations in int8, by calibration), qat (likewise,
+            with the clips of a checkpoint that was fine-tuned for it), mixed (bits of their own for each layer).
+        edge_memory: For mixed, what weights and activations may take together, such as 2MiB, 500KiB or 1.5MB.
+        bits: For mixed in its place, bits of layers by name, the first that fits wins; conv4=4,conv*=6, else 8.
         nb: Paddle Lite targets to convert for, x86 and arm.
         with_tail: Also convert the server half for the edge.
-        calibration_images: Folder of photos for the codec's ranges; by default the packaged sample photos.
+        calibration_images: Folder of photos for the ranges of codec and quantizers; by default the packaged samples.
         calibration_count: How many of them to use.
         certify_images: Folder of photos to prove the halves on; by default the packaged sample photos.
         certify_count: How many of them to use.
@@ -66,8 +70,8 @@ def export_split(
         output: Folder to write; by default freezed/MODEL-split.
         json: Write the printed table there too: the cuts, or each cut's certificates.
     """
-    _check_choices("quant", quant, WEIGHT_BITS)
-    _check_choices("nb", nb, TARGETS)
+    quantizers = chosen_quantizers(quant, edge_memory, bits, weights)
+    check_choices("nb", nb, TARGETS)
     frozen = _frozen(model, program, weights, cfg, input_hw, prune)
     if frozen.decode.family == RAW:
         frozen = replace(frozen, preprocess=replace(frozen.preprocess, resize=resize, mean=mean, std=std))
@@ -79,11 +83,14 @@ def export_split(
         raise ConfigError("a program from elsewhere has no default cut; choose one with --cut (see --list-cuts)")
     plan = SplitPlan(
         cuts=tuple(dict.fromkeys(cuts)),
-        quant=tuple(dict.fromkeys(quant)),
+        quant=quantizers.precisions,
         nb_targets=tuple(dict.fromkeys(nb)),
         with_tail=with_tail,
-        calibration_images=_images(calibration_images, calibration_count),
-        certify_images=_images(certify_images, certify_count),
+        calibration_images=photos(calibration_images, calibration_count),
+        certify_images=photos(certify_images, certify_count),
+        memory_bytes=quantizers.memory_bytes,
+        bits=quantizers.bits,
+        clips=quantizers.clips,
     )
     bundle = export_bundle(frozen, plan, output or Path("freezed") / f"{frozen.name}-split")
     rows = [{"name": written.name, **vars(made)} for written in bundle.manifest.cuts for made in written.certificates]
@@ -121,15 +128,3 @@ def _frozen(
     if weights or cfg or input_hw or prune:
         raise ConfigError("--program is frozen already; --weights, --cfg, --input-hw and --prune do not go with it")
     return FrozenModel.load(program)
-
-
-def _images(folder: Optional[Path], count: int) -> Tuple[Path, ...]:
-    if count < 1:
-        raise ConfigError(f"at least one image is needed, not {count}")
-    return tuple((list_images(folder) if folder else sample_photos())[:count])
-
-
-def _check_choices(option: str, chosen: List[str], known: Any) -> None:
-    for name in chosen:
-        if name not in known:
-            raise ConfigError(f"--{option} {name!r} is unknown; choose from {', '.join(known)}")

@@ -7,11 +7,19 @@ from typing import Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Certificate, Cut, ProgramFiles
+from ppsplit.bundle.precision import MIXED, PTQ, QAT
 from ppsplit.errors import CertificationError
 from ppsplit.runtime import Runtime, Tensors, load_program, run_part, runs_here
 
-# Largest |split - full| over the largest |full| of an output. 8-bit weights change the result by design: reported.
-TOLERANCES: Dict[str, Optional[float]] = {"fp32": 1e-4, "int16": 1e-3, "int8": None}
+# Largest |split - full| over the largest |full| of an output. 8 bits and fewer change the result by design: reported.
+TOLERANCES: Dict[str, Optional[float]] = {
+    "fp32": 1e-4,
+    "int16": 1e-3,
+    "int8": None,
+    **dict.fromkeys((*PTQ, QAT, MIXED)),
+}
+# Beyond this it is not rounding any more: an output that is off by several times its own range is noise.
+ABSURD = 4.0
 
 
 def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Certificate]:
@@ -57,10 +65,11 @@ def _certificate(
 ) -> Certificate:
     absolute, relative = (max(pair[i] for pair in errors) for i in (0, 1))
     tolerance = TOLERANCES[head.precision]
-    if tolerance is not None and not relative <= tolerance:
+    allowed = ABSURD if tolerance is None else tolerance
+    if not relative <= allowed:
         raise CertificationError(
-            f"{where}: the halves differ from the whole by {relative:.2e} relative, {tolerance:.0e} is allowed; "
-            "choose another cut or runtime"
+            f"{where}: the halves differ from the whole by {relative:.2e} relative, {allowed:.0e} is allowed; "
+            "choose another cut or runtime" + ("" if tolerance else ", more bits, or other calibration images")
         )
     return Certificate(head.runtime, head.target, head.precision, images, absolute, relative, tolerance, tail_runtime)
 

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Set
 
 import numpy as np
 
+from ppsplit.bundle.precision import ALGORITHMS
 from ppsplit.errors import QuantizationError
 from ppsplit.export.calibration import QUANTIZED_KINDS, Observed, check_inputs, observe, quantizable_activations
 from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX, FrozenProgram, static_mode
@@ -25,7 +26,6 @@ from ppsplit.quant.uniform import for_weights, signed_grid
 
 BITS = 8  # what Paddle's and Paddle Lite's integer kernels have
 PADDLE_ALGORITHMS: Dict[str, str] = {"kl": "KL", "hist": "hist", "mse": "mse"}
-ALGORITHMS = (*PADDLE_ALGORITHMS, "aciq", "lapq")
 CHANNELS_LAST = ("mul", "matmul_v2")  # [in, out]; a convolution's weights are [out, in, kh, kw]
 LAPQ_SAMPLES = 16_384
 

@@ -6,19 +6,21 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Clip, Cut, Manifest, ProgramFiles, write_manifest
+from ppsplit.bundle.precision import WEIGHTS_ONLY
 from ppsplit.codec.clip import calibrate_clip
+from ppsplit.export.biases import with_vector_biases
 from ppsplit.export.certify import certify
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.graph import Graph, GraphCut, Operator, resolve_cut
+from ppsplit.export.heads import HeadSource, QuantPlan, paddle_files, write_heads, write_stages
+from ppsplit.export.layers import Rule
 from ppsplit.export.lite import convert_to_nb
 from ppsplit.export.measure import measured, refuse_integers
-from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX
-from ppsplit.export.quantize import FAKE_QUANTIZED, quantize_weights
 from ppsplit.export.staging import replaced_folder
 from ppsplit.files import sha256_of
 from ppsplit.image import read_image, to_input
@@ -35,11 +37,12 @@ class SplitPlan:
 
     Attributes:
         cuts: names as `resolve_cut` takes them; the first is the default one.
-        quant: weight precisions of the head beside fp32: "int8", "int16". The first becomes the default.
+        quant: precisions of the head beside fp32, of `bundle.precision.QUANTIZED`. The first becomes the default.
         nb_targets: Paddle Lite targets to convert heads for: "x86", "arm". May be empty.
         with_tail: also convert the tail, for an edge that has to finish alone.
-        calibration_images: photos from which the clip ranges of the codec are taken.
+        calibration_images: photos from which the clip ranges of the codec and of quantized activations are taken.
         certify_images: photos on which the halves are compared with the whole.
+        memory_bytes, bits, clips: as in `heads.QuantPlan`.
     """
 
     cuts: Tuple[str, ...]
@@ -48,6 +51,9 @@ class SplitPlan:
     with_tail: bool
     calibration_images: Tuple[Path, ...]
     certify_images: Tuple[Path, ...]
+    memory_bytes: Optional[int] = None
+    bits: Tuple[Rule, ...] = ()
+    clips: Optional[Mapping[str, float]] = None
 
 
 def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: Progress = print) -> Bundle:
@@ -55,10 +61,13 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
 
     Raises:
         CutError: no such cut, or its tensors cannot be sent.
+        CalibrationError: the calibration images say nothing.
+        QuantizationError: a head cannot be quantized as asked.
         ConversionError: Paddle Lite cannot take a head.
         CertificationError: the halves are off; nothing is left behind.
         ConfigError: `output` exists and is not a bundle.
     """
+    frozen = dataclasses.replace(frozen, program=with_vector_biases(frozen.program))
     graph = frozen.program.graph()
     cuts = [resolve_cut(graph, name, frozen.stages) for name in plan.cuts]
     for cut in cuts:
@@ -69,9 +78,9 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
         written = []
         for index, (name, graph_cut) in enumerate(zip(plan.cuts, cuts)):
             progress(f"cut {name}")
-            written.append(_write_cut(frozen, graph, graph_cut, name, index, plan, stage))
+            written.append(_write_cut(frozen, graph, graph_cut, name, index, plan, stage, progress))
         manifest = _manifest(frozen, graph, full, written, plan, output.name, stage)
-        images = [_load_input(manifest, path) for path in plan.certify_images]
+        images = [load_input(manifest, path) for path in plan.certify_images]
         manifest = measured(Bundle(stage, manifest), images[:2])
         bundle = Bundle(stage, manifest)
         finished = []
@@ -84,13 +93,9 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
     return Bundle.open(output)
 
 
-def _paddle_files(prefix: str) -> Dict[str, str]:
-    return {"model": prefix + MODEL_SUFFIX, "params": prefix + PARAMS_SUFFIX}
-
-
 def _write_whole(frozen: FrozenModel, graph: Graph, stage: Path) -> Tuple[ProgramFiles, ...]:
     _write_part(frozen, graph.operators, graph.inputs, graph.outputs, stage / "full")
-    return (ProgramFiles(FULL, "paddle", files=_paddle_files("full"), outputs=graph.outputs),)
+    return (ProgramFiles(FULL, "paddle", files=paddle_files("full"), outputs=graph.outputs),)
 
 
 def _write_part(
@@ -101,11 +106,18 @@ def _write_part(
 
 
 def _write_cut(
-    frozen: FrozenModel, graph: Graph, cut: GraphCut, name: str, index: int, plan: SplitPlan, stage: Path
+    frozen: FrozenModel,
+    graph: Graph,
+    cut: GraphCut,
+    name: str,
+    index: int,
+    plan: SplitPlan,
+    stage: Path,
+    progress: Progress,
 ) -> Cut:
     folder = f"cut{index}-{re.sub(r'[^A-Za-z0-9.]+', '-', name)[:40]}"
     sent = [spec.name for spec in cut.tensors]
-    heads = _write_heads(frozen, graph, cut, folder, plan, stage)
+    heads = _write_heads(frozen, graph, cut, folder, plan, stage, progress)
     tails = _write_tails(frozen, graph, cut, sent, folder, plan, stage)
     return Cut(
         name=name,
@@ -118,21 +130,24 @@ def _write_cut(
 
 
 def _write_heads(
-    frozen: FrozenModel, graph: Graph, cut: GraphCut, folder: str, plan: SplitPlan, stage: Path
+    frozen: FrozenModel, graph: Graph, cut: GraphCut, folder: str, plan: SplitPlan, stage: Path, progress: Progress
 ) -> List[ProgramFiles]:
     computed = [spec.name for spec in cut.tensors if spec.name not in graph.inputs]
     if not computed:
         return [ProgramFiles(HEAD, "passthrough")]
     prefix = f"{folder}/head"
     _write_part(frozen, cut.edge, _fed(cut.edge, graph.inputs), computed, stage / prefix)
-    heads = [ProgramFiles(HEAD, "paddle", files=_paddle_files(prefix), outputs=tuple(computed))]
-    for precision in plan.quant:
-        quantize_weights(stage / prefix, stage / folder / precision, precision)
-        fake = _paddle_files(f"{folder}/{precision}/{FAKE_QUANTIZED}/model")
-        heads.append(ProgramFiles(HEAD, "paddle", "any", precision, fake, tuple(computed)))
-    for precision in ("fp32", *plan.quant):
-        heads += _lite_programs(stage, prefix, HEAD, plan.nb_targets, precision, computed)
-    return heads
+    write_stages(stage / folder, frozen.stages, {name for operator in cut.edge for name in operator.outputs})
+    source = HeadSource(stage, prefix, tuple(computed), frozen.stages, _calibration_inputs(frozen, plan))
+    quant = QuantPlan(plan.quant, plan.memory_bytes, plan.bits, plan.clips)
+    return write_heads(source, quant, plan.nb_targets, progress)
+
+
+def _calibration_inputs(frozen: FrozenModel, plan: SplitPlan) -> List[np.ndarray]:
+    """The calibration images as the network takes them, where a precision needs them; else none are read."""
+    if all(precision in WEIGHTS_ONLY for precision in plan.quant):
+        return []
+    return [to_input(read_image(path), frozen.preprocess)[0] for path in plan.calibration_images]
 
 
 def _write_tails(
@@ -143,9 +158,9 @@ def _write_tails(
         return [ProgramFiles(TAIL, "passthrough")]
     prefix = f"{folder}/tail"
     _write_part(frozen, cut.cloud, _fed(cut.cloud, sent), computed, stage / prefix)
-    tails = [ProgramFiles(TAIL, "paddle", files=_paddle_files(prefix), outputs=tuple(computed))]
+    tails = [ProgramFiles(TAIL, "paddle", files=paddle_files(prefix), outputs=tuple(computed))]
     if plan.with_tail:
-        tails += _lite_programs(stage, prefix, TAIL, plan.nb_targets, "fp32", computed)
+        tails += _lite_tails(stage, prefix, plan.nb_targets, computed)
     return tails
 
 
@@ -155,14 +170,12 @@ def _fed(operators: Sequence[Operator], available: Sequence[str]) -> List[str]:
     return [name for name in available if name in read]
 
 
-def _lite_programs(
-    stage: Path, prefix: str, part: str, targets: Sequence[str], precision: str, outputs: Sequence[str]
-) -> List[ProgramFiles]:
+def _lite_tails(stage: Path, prefix: str, targets: Sequence[str], outputs: Sequence[str]) -> List[ProgramFiles]:
     programs = []
     for target in targets:
-        nb = f"{prefix}.{target}.{precision}.nb"
-        convert_to_nb(stage / prefix, stage / nb, target, precision)
-        programs.append(ProgramFiles(part, "lite", target, precision, {"nb": nb}, tuple(outputs)))
+        nb = f"{prefix}.{target}.fp32.nb"
+        convert_to_nb(stage / prefix, stage / nb, target)
+        programs.append(ProgramFiles(TAIL, "lite", target, "fp32", {"nb": nb}, tuple(outputs)))
     return programs
 
 
@@ -192,7 +205,8 @@ def _manifest(
     )
 
 
-def _load_input(manifest: Manifest, path: Path) -> np.ndarray:
+def load_input(manifest: Manifest, path: Path) -> np.ndarray:
+    """A photo as the network takes it, float32 [1, 3, H, W]. Raises ImageError."""
     return to_input(read_image(path), manifest.preprocess)[0]
 
 
@@ -205,7 +219,7 @@ def _calibrate(bundle: Bundle, cut: Cut, images: Sequence[Path]) -> Dict[str, Di
         spec.name: max(1, spec.elements_per_image * len(images) // MAX_SAMPLES_PER_TENSOR) for spec in cut.tensors
     }
     for path in images:
-        feeds = {bundle.manifest.input.name: _load_input(bundle.manifest, path)}
+        feeds = {bundle.manifest.input.name: load_input(bundle.manifest, path)}
         for name, values in run_part(head, feeds, names).items():
             samples[name].append(values.ravel()[:: stride[name]])
     joined = {name: np.concatenate(parts) for name, parts in samples.items()}
