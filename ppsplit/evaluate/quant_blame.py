@@ -29,7 +29,7 @@ class Blame:
 
     Args:
         reference: the fp32 head in Paddle.
-        stages: structural name to tensor, as `quant_stages.stages_of` finds them.
+        stages: structural name to tensor, as `quant_programs.stages_of` reads them.
         inputs: calibration images, float32 [1, 3, H, W] each.
         labelled: images with objects, for AP; None for none.
 

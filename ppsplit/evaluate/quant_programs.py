@@ -11,14 +11,13 @@ from typing import Dict, Mapping
 import numpy as np
 
 from ppsplit.evaluate.quant_subjects import Subject
+from ppsplit.export.heads import PLAN, STAGES, read_stages
 from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX, FrozenProgram
 from ppsplit.export.ptq import weight_axes
 from ppsplit.export.quantize import WEIGHT_BITS
 from ppsplit.export.simulate import parameter_values
 from ppsplit.quant.packed import PackedLayer, read_packed
 from ppsplit.runtime.pdiparams import encode_params
-
-PLAN = "plan.json"  # beside packed weights
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,12 @@ class HeldProgram:
     program: FrozenProgram
     weights: Mapping[str, Grid] = field(default_factory=dict)
     activation_bits: Mapping[str, int] = field(default_factory=dict)
+
+
+def stages_of(subject: Subject) -> Dict[str, str]:
+    """Stage ("conv4") to the tensor it returns, outermost first; {} where the export did not write it down."""
+    beside = _beside(subject, STAGES)
+    return read_stages(subject.bundle.path(beside)) if beside in subject.bundle.manifest.files else {}
 
 
 def held_program(subject: Subject, stages: Mapping[str, str]) -> HeldProgram:
@@ -78,8 +83,13 @@ def _packed(subject: Subject, model: Path, stages: Mapping[str, str]) -> HeldPro
 
 
 def _planned_bits(subject: Subject, stages: Mapping[str, str]) -> Dict[str, int]:
-    plan = str(PurePosixPath(subject.program.files["model"]).parent / PLAN)
+    plan = _beside(subject, PLAN)
     if plan not in subject.bundle.manifest.files:
         return {}
     values = json.loads(subject.bundle.path(plan).read_text(encoding="utf-8"))
     return {stages.get(name, name): int(bits) for name, bits in values["activation_bits"].items()}
+
+
+def _beside(subject: Subject, name: str) -> str:
+    """A file's path inside the bundle, in the folder of a head's program."""
+    return (PurePosixPath(subject.program.files["model"]).parent / name).as_posix()

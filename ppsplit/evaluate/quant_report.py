@@ -14,7 +14,7 @@ from ppsplit.evaluate.quant_accuracy import accuracy_rows
 from ppsplit.evaluate.quant_blame import Blame, runtime_errors
 from ppsplit.evaluate.quant_costs import cost_rows
 from ppsplit.evaluate.quant_findings import findings
-from ppsplit.evaluate.quant_stages import stages_of
+from ppsplit.evaluate.quant_programs import stages_of
 from ppsplit.evaluate.quant_subjects import Subject, reference_of, subjects_of
 
 Progress = Callable[[str, int, int], None]
@@ -83,7 +83,7 @@ def _layers(subjects: Sequence[Subject], request: QuantRequest, progress: Progre
     labelled = None
     if request.labelled is not None and request.blame_images:
         labelled = request.labelled.first(request.blame_images)
-    blame = Blame(subjects[0], stages_of(subjects[0].bundle), request.inputs, labelled)
+    blame = Blame(subjects[0], stages_of(subjects[0]), request.inputs, labelled)
     rows: List[Dict[str, Any]] = []
     for number, subject in enumerate(quantized, 1):
         rows += blame.rows(subject, functools.partial(_counted, progress, number, len(quantized)))
