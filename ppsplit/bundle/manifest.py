@@ -62,7 +62,8 @@ class ProgramFiles:
         target: "any", or what the file was compiled for: "x86", "arm".
         precision: "fp32"; "int8" and "int16" of the weights alone; "ptq-...", "qat" of weights and activations;
             "mixed" with bits of their own for each layer. See `bundle.precision`.
-        files: role ("model", "params", "packed" in place of it, "nb") to path inside the bundle.
+        files: role to path inside the bundle: "model" and "params", or "nb"; where the weights are packed,
+            "model" and "packed", or "packed_nb" and "packed".
         outputs: what the program returns, in its order. Optimisation may rename them; this order stays.
     """
 

@@ -20,7 +20,9 @@ from ppsplit.export.mixed import MODEL, PACKED, MixedPlan, given_mixed, plan_mix
 from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX, FrozenProgram
 from ppsplit.export.ptq import quantize_static, write_static
 from ppsplit.export.quantize import FAKE_QUANTIZED, quantize_weights
-from ppsplit.files import write_json_atomically
+from ppsplit.files import write_bytes_atomically, write_json_atomically
+from ppsplit.quant.packed import unpack_weights
+from ppsplit.runtime.packed_nb import pack_nb
 
 PLAN, STAGES = "plan.json", "stages.json"
 Progress = Callable[[str], None]
@@ -179,20 +181,30 @@ def _mixed(source: HeadSource, plan: QuantPlan, targets: Sequence[str], progress
     write_mixed(program, chosen, source.folder / folder)
     write_json_atomically(source.folder / folder / PLAN, plan_json(chosen, paths, source.stages, plan.memory_bytes))
     files = {"model": f"{folder}/{MODEL}", "packed": f"{folder}/{PACKED}"}
-    return [source.files("paddle", "any", MIXED, files), *_mixed_lite(source, program, chosen, targets)]
+    return [
+        source.files("paddle", "any", MIXED, files),
+        *_mixed_lite(source, program, chosen, files["packed"], targets),
+    ]
 
 
 def _mixed_lite(
-    source: HeadSource, program: FrozenProgram, chosen: MixedPlan, targets: Sequence[str]
+    source: HeadSource, program: FrozenProgram, chosen: MixedPlan, packed: str, targets: Sequence[str]
 ) -> List[ProgramFiles]:
-    """Paddle Lite's: the weights rounded, activations as they are."""
+    """Paddle Lite's: the weights rounded and left out, to be filled in from `packed`; activations as they are."""
+    weights = unpack_weights(source.folder / packed)
     rounded = rounded_program(program, chosen)
     with tempfile.TemporaryDirectory() as scratch:
         prefix = Path(scratch) / "model"
         graph = rounded.graph()
         kept = rounded.with_constants([operator.index for operator in graph.operators])
         rounded.save_part(prefix, kept, graph.inputs, graph.outputs)
-        return _lite_heads(source, prefix, MIXED, targets)
+        heads = []
+        for target in targets:
+            nb = convert_to_nb(prefix, Path(scratch) / f"{target}.nb", target)
+            name = f"{source.prefix}.{target}.{MIXED}.nbz"
+            write_bytes_atomically(source.folder / name, pack_nb(nb.read_bytes(), weights))
+            heads.append(source.files("lite", target, MIXED, {"packed_nb": name, "packed": packed}))
+        return heads
 
 
 def plan_json(

@@ -99,7 +99,9 @@ def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1, power_
         from ppsplit.runtime.lite import LiteRuntime
         from ppsplit.runtime.specs import specs_of
 
-        loaded: Runtime = LiteRuntime(bundle.path(program.files["nb"]), threads, power_mode, specs_of(bundle))
+        weights = bundle.path(program.files["packed"]) if "packed" in program.files else None
+        nb = bundle.path(program.files["packed_nb" if weights else "nb"])
+        loaded: Runtime = LiteRuntime(nb, threads, power_mode, specs_of(bundle), weights)
     elif program.runtime == "paddle":
         from ppsplit.runtime.paddle import PaddleRuntime
 

@@ -8,9 +8,11 @@ from typing import Any, Mapping, Optional
 
 import numpy as np
 
-from ppsplit.errors import InferenceRuntimeError
+from ppsplit.errors import InferenceRuntimeError, WeightsError
+from ppsplit.quant.packed import unpack_weights
 from ppsplit.runtime import Runtime, Tensors, check_feeds, native_target
 from ppsplit.runtime.nb import check_nb
+from ppsplit.runtime.packed_nb import read_packed_nb
 from ppsplit.runtime.specs import Specs, check_names, check_tensors
 from ppsplit.runtime.threads import OneThread, check_power_mode
 
@@ -22,6 +24,8 @@ class LiteRuntime(Runtime):
     """A `.nb` file in Paddle Lite. One thread runs it: the first that does.
 
     Args:
+        nb: the file; where `packed` is given, one whose weights are left out.
+        packed: the weights, packed; they are unpacked in memory.
         threads: how many it may use. A build without this setting uses one; the x86 wheel is such a build.
         power_mode: which cores it may use, of `POWER_MODES`; None for Paddle Lite's own choice.
         specs: what the manifest says of the tensors; without it only names are checked.
@@ -36,13 +40,22 @@ class LiteRuntime(Runtime):
     """
 
     def __init__(
-        self, nb: Path, threads: int = 1, power_mode: Optional[str] = None, specs: Optional[Specs] = None
+        self,
+        nb: Path,
+        threads: int = 1,
+        power_mode: Optional[str] = None,
+        specs: Optional[Specs] = None,
+        packed: Optional[Path] = None,
     ) -> None:
         check_power_mode(power_mode)
         lite = _import_lite()
-        check_nb(nb, native_target(), installed_version(lite))
+        data = None if packed is None else _unpacked(nb, packed)
+        check_nb(nb, native_target(), installed_version(lite), data)
         config = lite.MobileConfig()
-        config.set_model_from_file(str(nb))
+        if data is None:
+            config.set_model_from_file(str(nb))
+        else:
+            config.set_model_from_buffer(data)
         self.threads = _set_threads(config, threads)
         _set_power_mode(lite, config, power_mode)
         self._predictor = lite.create_paddle_predictor(config)
@@ -66,6 +79,13 @@ class LiteRuntime(Runtime):
         outputs = {name: self._predictor.get_output(i).numpy().copy() for i, name in enumerate(self.output_names)}
         check_tensors("the output", outputs, self._specs)
         return outputs
+
+
+def _unpacked(nb: Path, packed: Path) -> bytes:
+    try:
+        return read_packed_nb(nb, unpack_weights(packed))
+    except WeightsError as error:
+        raise InferenceRuntimeError(f"cannot load a program with packed weights: {error}") from error
 
 
 def installed_version(lite: Any) -> str:

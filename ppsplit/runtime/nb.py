@@ -72,17 +72,18 @@ def read_nb(path: Path) -> NbFile:
         raise InferenceRuntimeError(f"{path} cannot be read ({error.strerror}); export the bundle again") from error
 
 
-def check_nb(path: Path, target: str, installed: str) -> NbFile:
+def check_nb(path: Path, target: str, installed: str, data: Optional[bytes] = None) -> NbFile:
     """What `read_nb` reads, when this machine's Paddle Lite can run it.
 
     Args:
+        data: the bytes, where `path` is not the `.nb` itself but what they come from.
         target: this machine's, "x86" or "arm".
         installed: the version of its Paddle Lite, "" where unknown.
 
     Raises:
         InferenceRuntimeError: as `read_nb`, or made for another target or by another version.
     """
-    nb = read_nb(path)
+    nb = read_nb(path) if data is None else _read(path, data)
     if nb.targets - {target}:
         raise InferenceRuntimeError(
             f"{path} was made for {' and '.join(sorted(nb.targets))}, this machine is {target}; "
