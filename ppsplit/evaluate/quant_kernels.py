@@ -18,7 +18,9 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 from ppsplit.errors import InferenceRuntimeError
 from ppsplit.evaluate.quant_subjects import Subject
-from ppsplit.runtime.nb import read_nb
+from ppsplit.quant.packed import unpack_weights
+from ppsplit.runtime.nb import check_nb, read_nb
+from ppsplit.runtime.packed_nb import read_packed_nb
 
 RUNS = 3
 TIMEOUT_S = 600
@@ -85,8 +87,17 @@ def run_apart(subject: Subject) -> Tuple[Executed, Memory]:
     said: Dict[str, Any] = json.loads(lines[-1])
     memory = Memory(said["framework_rss_bytes"], said["peak_rss_bytes"])
     if program.runtime == "lite":
-        return lite_kernels(read_nb(subject.files()[0]).kernels), memory
+        return lite_kernels(_nb_kernels(subject)), memory
     return onednn_kernels(lines, RUNS), memory
+
+
+def _nb_kernels(subject: Subject) -> Tuple[str, ...]:
+    files, bundle = subject.program.files, subject.bundle
+    if "packed" not in files:
+        return read_nb(bundle.path(files["nb"])).kernels
+    skeleton = bundle.path(files["packed_nb"])
+    whole = read_packed_nb(skeleton, unpack_weights(bundle.path(files["packed"])))
+    return check_nb(skeleton, subject.program.target, "", whole).kernels
 
 
 def onednn_kernels(lines: Sequence[str], runs: int) -> Executed:
