@@ -43,7 +43,7 @@ class Asked:
 ASKED = (Asked("int16", 0.05, 0.52), Asked("int8", 0.3, 0.27), Asked("ptq", 1.0, 1.0), Asked("mixed", 2.0, 0.135))
 
 # Weights alone, about half of int8's bytes: the first layers are small and wrong first, the last hold the bytes.
-BITS = ["conv1=8,conv2=6,*=4"]
+BITS = ["conv1=8", "conv2=6", "*=4"]
 
 
 def quant_yolov3_tiny(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 INACCURATE = 10  # times the error of the same precision in Paddle Inference
@@ -39,7 +40,9 @@ def _arithmetic(row: Row) -> str:
 
 
 def _inaccurate(row: Row, heads: Sequence[Row]) -> Optional[str]:
-    """A head of Paddle Lite that is far worse than the same precision in Paddle Inference."""
+    """A head that gives no numbers, or one of Paddle Lite far worse than the same precision in Paddle Inference."""
+    if not math.isfinite(row["output_error"]):
+        return f"{row['name']} gives values that are not finite; do not use it."
     same: Dict[str, Row] = {r["runtime"]: r for r in heads if r["precision"] == row["precision"]}
     if row["runtime"] != "lite" or "paddle" not in same:
         return None
