@@ -28,11 +28,14 @@ def write_photos(folder: Path, count: int = 3) -> Path:
     return folder
 
 
-def export_tiny(family: str, folder: Path) -> Path:
+def export_tiny(
+    family: str, folder: Path, quant: Sequence[str] = (), cuts: Sequence[str] = ("deep", "stem", "output")
+) -> Path:
     """A network of two stages and one head, cut after each stage and behind the last operator.
 
     Args:
         family: "yolov3" or "raw".
+        quant: precisions beside fp32; "mixed" has 6 bits for every weight.
     """
     from ppsplit.bundle import DecodeSpec
     from ppsplit.export.freeze import FrozenModel, trace
@@ -53,7 +56,8 @@ def export_tiny(family: str, folder: Path) -> Path:
     decode = DecodeSpec(family, params if family == "yolov3" else {})
     frozen = FrozenModel(f"tiny-{family}", program, Preprocess(INPUT_HW), decode, CLASS_NAMES, stages)
     photos = tuple(sorted(write_photos(folder / "photos").iterdir()))
-    plan = SplitPlan(("deep", "stem", "output"), (), ("x86",), False, photos, photos)
+    bits = (("*", 6),) if "mixed" in quant else ()
+    plan = SplitPlan(tuple(cuts), tuple(quant), ("x86",), False, photos, photos, bits=bits)
     return export_bundle(frozen, plan, folder / "bundle", lambda step: None).root
 
 

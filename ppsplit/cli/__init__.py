@@ -56,6 +56,7 @@ VERBS = {
     "client": Verb("ppsplit.edge.__main__", "main", "run the edge half on photos", reads_argv=True),
     "tail": Verb("ppsplit.cli.tail", "tail", "finish saved features without a server"),
     "infer": Verb("ppsplit.cli.infer", "infer", "run the unsplit network on photos"),
+    "quant-report": Verb("ppsplit.cli.quant_report", "report", "show what quantization really does to a bundle"),
     "eval-infer": Verb("ppsplit.cli.eval_infer", "eval_infer", "measure AP, bytes, time and memory of each way"),
 }
 

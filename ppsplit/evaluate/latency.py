@@ -1,9 +1,9 @@
-"""Milliseconds of several bundles' heads side by side, so that what else the machine does falls on all of them."""
+"""Milliseconds of several heads side by side, so that what else the machine does falls on all of them."""
 
 from __future__ import annotations
 
 import time
-from typing import Dict, List, Mapping, Sequence, Tuple
+from typing import Dict, Hashable, List, Mapping, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from ppsplit.edge.head import Head
 WARM_UP = 3  # runs of each, not counted
 
 Key = Tuple[str, str]  # a bundle's name here, and the runtime
+Name = TypeVar("Name", bound=Hashable)
 
 
 def head_times(
@@ -37,18 +38,23 @@ def head_times(
         for name, bundle in bundles.items()
         for runtime in runtimes
     }
+    return interleaved_times(heads, inputs, rounds)
+
+
+def interleaved_times(heads: Mapping[Name, Head], inputs: Sequence[np.ndarray], rounds: int) -> Dict[Name, np.ndarray]:
+    """Milliseconds [rounds * inputs] of each head, run on the same inputs in turn and in another order each time."""
     for head in heads.values():
         for _ in range(WARM_UP):
             head.run([inputs[0]])
-    generator, keys = np.random.default_rng(0), list(heads)
-    times_ms: Dict[Key, List[float]] = {key: [] for key in keys}
+    generator, names = np.random.default_rng(0), list(heads)
+    times_ms: Dict[Name, List[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for tensor in inputs:
-            for index in generator.permutation(len(keys)):
+            for index in generator.permutation(len(names)):
                 began = time.perf_counter()
-                heads[keys[index]].run([tensor])
-                times_ms[keys[index]].append((time.perf_counter() - began) * 1000)
-    return {key: np.array(values) for key, values in times_ms.items()}
+                heads[names[index]].run([tensor])
+                times_ms[names[index]].append((time.perf_counter() - began) * 1000)
+    return {name: np.array(values) for name, values in times_ms.items()}
 
 
 def median_ratio(times_ms: np.ndarray, reference_ms: np.ndarray) -> float:

@@ -44,7 +44,7 @@ def split_table(
         DataError: the set's categories are not the model's classes.
         PPSplitError: a half failed.
     """
-    _check_classes(bundle, coco_set)
+    check_classes(bundle, coco_set)
     with _staged_images(coco_set) as folder:
         reports = measured(bundle, folder, wanted, threads, AP_ARGUMENTS, progress)
         return [{**measured_row(row, report), **_accuracy(row, report, coco_set)} for row, report in reports]
@@ -96,7 +96,8 @@ def _accuracy(row: Row, report: Dict[str, Any], coco_set: CocoSet) -> Dict[str, 
     return {"ap": round(precision["ap"], 4), "ap50": round(precision["ap50"], 4)}
 
 
-def _check_classes(bundle: Bundle, coco_set: CocoSet) -> None:
+def check_classes(bundle: Bundle, coco_set: CocoSet) -> None:
+    """Raise DataError unless the set's categories are the model's classes, in their order."""
     names = bundle.manifest.class_names
     if len(names) != len(coco_set.category_names):
         raise DataError(

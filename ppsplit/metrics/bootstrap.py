@@ -62,20 +62,39 @@ def ap_difference(
     Raises:
         DataError: the set has no image, or none with an object on it.
     """
+    return ap_differences(coco_set, found_before, [found], resamples, level, generator)[0]
+
+
+def ap_differences(
+    coco_set: CocoSet,
+    found_before: Mapping[int, Detections],
+    founds: Sequence[Mapping[int, Detections]],
+    resamples: int = 500,
+    level: float = 0.95,
+    generator: Optional[np.random.Generator] = None,
+) -> List[ApDifference]:
+    """`ap_difference` of each of several from the same one, all on the same draws. Raises DataError likewise."""
     generator = generator or np.random.default_rng(0)
-    pair = [ResampledAp(coco_set, found_before), ResampledAp(coco_set, found)]
+    before, after = ResampledAp(coco_set, found_before), [ResampledAp(coco_set, found) for found in founds]
     images = len(coco_set.images)
-    ap_before, ap = (each.ap(np.ones(images, np.int64)) for each in pair)
-    if ap == UNDEFINED:
+    once = np.ones(images, np.int64)
+    ap_before = before.ap(once)
+    if ap_before == UNDEFINED:
         raise DataError(f"no image of {coco_set.annotations} has an object, so there is no AP; give a labelled set")
-    differences: List[float] = []
+    draws: List[List[float]] = []
     for _ in range(resamples):
         counts = np.bincount(generator.integers(0, images, images), minlength=images)
-        before, after = (each.ap(counts) for each in pair)
-        if before != UNDEFINED:  # then neither is: it hangs on the labels alone
-            differences.append(after - before)
-    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
-    return ApDifference(ap_before, ap, ap - ap_before, float(low), float(high), level, len(differences))
+        drawn = before.ap(counts)
+        if drawn != UNDEFINED:  # then none is: it hangs on the labels alone
+            draws.append([each.ap(counts) - drawn for each in after])
+    ends = [(1 - level) / 2, (1 + level) / 2]
+    differences = []
+    for number, each in enumerate(after):
+        low, high = np.quantile([draw[number] for draw in draws], ends)
+        ap = each.ap(once)
+        found = ApDifference(ap_before, ap, ap - ap_before, float(low), float(high), level, len(draws))
+        differences.append(found)
+    return differences
 
 
 class ResampledAp:

@@ -18,7 +18,7 @@ import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import FrozenSet, Iterator, Optional, Tuple, Union
+from typing import FrozenSet, Iterator, Optional, Sequence, Tuple, Union
 
 from ppsplit.errors import InferenceRuntimeError
 
@@ -46,11 +46,14 @@ class NbFile:
         version: of the optimizer that made it, such as "v2.13-rc".
         targets: what its kernels need: of "x86", "arm", "opencl", or "target 9" for others; empty where any CPU does.
         parameters: how many it holds.
+        kernels: of each operator, in order, "type/alias/target/precision/layout", the last three as numbers: what the
+            optimizer chose is what Paddle Lite runs.
     """
 
     version: str
     targets: FrozenSet[str]
     parameters: int
+    kernels: Tuple[str, ...]
 
 
 def read_nb(path: Path) -> NbFile:
@@ -115,10 +118,11 @@ def _read(path: Path, data: Buffer) -> NbFile:
     if end > len(data):
         raise _damaged(path, f"its program should have {program_bytes:,} bytes and has {len(data) - PREFIX.size:,}")
     try:
-        targets = frozenset(_targets(data[PREFIX.size : end]))
+        kernels = tuple(_kernels(data[PREFIX.size : end]))
+        targets = frozenset(_targets(kernels))
     except (struct.error, IndexError, ValueError) as error:
         raise _damaged(path, f"its program cannot be read: {error}") from error
-    return NbFile(version.split(b"\0")[0].decode("ascii"), targets, _count_parameters(path, data, end))
+    return NbFile(version.split(b"\0")[0].decode("ascii"), targets, _count_parameters(path, data, end), kernels)
 
 
 def _damaged(path: Path, what: str) -> InferenceRuntimeError:
@@ -141,16 +145,21 @@ def _count_parameters(path: Path, data: Buffer, position: int) -> int:
     return count
 
 
-def _targets(program: bytes) -> Iterator[str]:
-    """What each kernel needs, in a program's flatbuffer."""
+def _kernels(program: bytes) -> Iterator[str]:
+    """The kernel of each operator, in a program's flatbuffer."""
     for block in _tables(program, _at(program, 0), BLOCKS):
         for operator in _tables(program, block, OPS):
             for attribute in _tables(program, operator, ATTRIBUTES):
                 if _text(program, attribute, NAME) == KERNEL:
-                    # type/alias/target/precision/layout, numbers but for the first two
-                    number = int(_text(program, attribute, TEXT).split("/")[-3])
-                    if number not in (HOST, ANY):
-                        yield TARGETS.get(number, f"target {number}")
+                    yield _text(program, attribute, TEXT)
+
+
+def _targets(kernels: Sequence[str]) -> Iterator[str]:
+    """What the kernels need that not any CPU has."""
+    for kernel in kernels:
+        number = int(kernel.split("/")[-3])
+        if number not in (HOST, ANY):
+            yield TARGETS.get(number, f"target {number}")
 
 
 def _at(buffer: bytes, position: int) -> int:

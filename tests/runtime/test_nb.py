@@ -27,6 +27,8 @@ def test_a_nb_says_who_made_it_for_what(target: str, nb_files: Dict[str, Path]) 
     nb = read_nb(nb_files[target])
     assert (nb.version, nb.targets, nb.parameters) == ("v2.13-rc", {target}, 8)
     assert check_nb(nb_files[target], target, "2.13rc0") == nb
+    kinds = [kernel.split("/")[0] for kernel in nb.kernels]
+    assert (kinds[0], kinds[-1]) == ("feed", "fetch") and "conv2d" in kinds
 
 
 @pytest.mark.parametrize(
