@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Sequence
 from ppsplit.data.coco import CocoSet
 from ppsplit.data.image_folder import unlabelled_set
 from ppsplit.data.layout import find_split
+from ppsplit.distill.finetune import Distillation
 from ppsplit.errors import ConfigError
 from ppsplit.files import sha256_of, write_json_atomically
 from ppsplit.models import model_family
@@ -22,7 +23,6 @@ from ppsplit.prune.choice import Choice
 from ppsplit.prune.compensate import Patches, compensate, readers, watch
 from ppsplit.prune.config import PruneConfig
 from ppsplit.prune.costs import CostModel
-from ppsplit.prune.finetune import Distillation
 from ppsplit.prune.folder import MODEL, Kept, PruningFolder, Row, Start
 from ppsplit.prune.photos import probe_photos
 from ppsplit.prune.plots import plot_sensitivity

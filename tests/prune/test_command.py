@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from ppsplit.cli import main
+from ppsplit.distill.distances import PARTS
 from ppsplit.models import class_names_of
 from ppsplit.models.checkpoint import read_checkpoint
-from ppsplit.prune.distill import PARTS
 from ppsplit.train.log import read_log
 from ppsplit.train.setup import loaded_network
 from tests.train.conftest import finish, kill_after
