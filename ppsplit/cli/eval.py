@@ -39,7 +39,7 @@ def evaluate(
         json: Write the table there too.
     """
     coco_set = CocoSet.open(*find_split(root, split))
-    coco_set = coco_set.first(limit) if limit else coco_set
+    coco_set = coco_set.first(limit) if limit is not None else coco_set
     found = find_weights(model, weights)
     network, preprocess = loaded_network(model, found)
     side = size or preprocess.input_hw[0]

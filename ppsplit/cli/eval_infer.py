@@ -59,7 +59,7 @@ def measure(
 ) -> None:
     """Measure, print, write and draw the table; `command` is noted as what made it."""
     opened = Bundle.open(bundle)
-    coco_set = coco_set.first(limit) if limit else coco_set
+    coco_set = coco_set.first(limit) if limit is not None else coco_set
     with row_progress() as progress:
         results = split_table(opened, coco_set, rows, threads, progress)
     about = {

@@ -17,7 +17,7 @@ from ppsplit.files import sha256_of, write_json_atomically
 from ppsplit.models import model_family
 from ppsplit.models.checkpoint import save_checkpoint
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.allocate import Losses
+from ppsplit.prune.allocate import InfeasibleError, Losses
 from ppsplit.prune.channels import Pruner, like
 from ppsplit.prune.choice import Choice
 from ppsplit.prune.compensate import Patches, compensate, readers, watch
@@ -101,7 +101,13 @@ class Pruning:
         while len(rows) <= self.config.steps and self._within_limit(rows) == len(rows) - 1:
             number = len(rows)
             self.listener.say(f"step {number} of {self.config.steps}")
-            stage = self._step(stage, number)
+            try:
+                stage = self._step(stage, number)
+            except InfeasibleError as error:
+                if number == 1:
+                    raise
+                self.listener.say(f"step {number} cannot be had, so step {number - 1} is the last: {error}")
+                break
             save_checkpoint(stage.network, self.folder.step(number) / MODEL, self.preprocess)
             rows.append(self._row(number, stage.network))
             self.folder.write(rows)
