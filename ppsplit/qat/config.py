@@ -56,7 +56,7 @@ class QatConfig:
     cut: Optional[str] = None
     input_hw: Optional[Tuple[int, int]] = None
     images: Path = Path("dataset/coco/train2017")
-    algorithm: Literal["kl", "hist", "mse", "aciq", "lapq"] = "mse"
+    algorithm: Literal["kl", "hist", "mse", "aciq", "lapq"] = "hist"
     calibration_count: int = 32
     held_out: int = 32
     tune_images: int = 600

@@ -171,12 +171,13 @@ class QuantTraining:
 def quantized_copy(network: paddle.nn.Layer, points: Points, clips: np.ndarray) -> paddle.nn.Layer:
     """A copy with clip values, float [A], in which only these and what is quantized learns."""
     student = copy.deepcopy(network)
-    for parameter in student.parameters():
-        parameter.stop_gradient = True
     layers = dict(student.named_sublayers(include_self=True))
+    learns = set()
     for path in points.readers:
         parent = layers[path.rpartition(".")[0]]
-        for parameter in (parent if isinstance(parent, ConvBN) else layers[path]).parameters():
-            parameter.stop_gradient = not parameter.trainable  # batch normalisation's statistics never learn
+        learns.update(id(p) for p in (parent if isinstance(parent, ConvBN) else layers[path]).parameters())
+    for parameter in student.parameters():
+        if id(parameter) not in learns:
+            parameter.stop_gradient = True
     add_clips(student, clips)
     return student
