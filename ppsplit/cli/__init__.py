@@ -46,6 +46,9 @@ VERBS = {
         "prune a network's channels and fine-tune what is left",
         reads_argv=True,
     ),
+    "train-qat": Verb(
+        "ppsplit.cli.train_qat", "train_qat", "fine-tune a network with quantizers in it", reads_argv=True
+    ),
     "eval": Verb("ppsplit.cli.eval", "evaluate", "measure the AP of weights on a set in COCO's format"),
     "export": Verb("ppsplit.cli.export", "export", "freeze a network for inference"),
     "export-split": Verb("ppsplit.cli.export_split", "export_split", "cut a network in two and write a bundle"),
