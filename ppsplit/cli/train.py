@@ -10,6 +10,7 @@ from ppsplit.cli.options import run
 from ppsplit.cli.training_bar import TrainingBar
 from ppsplit.data.layout import find_split
 from ppsplit.export.network import find_weights
+from ppsplit.models import model_family
 from ppsplit.train.config import TrainConfig
 from ppsplit.train.loop import Training
 from ppsplit.train.loss import PARTS
@@ -27,6 +28,7 @@ def train(argv: Sequence[str], prog: str = "ppsplit train") -> int:
 def train_with(config: TrainConfig) -> None:
     """Train, with a progress bar on the error stream and a last line on the other."""
     warnings.filterwarnings("ignore", message="When training, we now always track")  # Paddle, of batch normalisation
+    model_family(config.model).check_trainable()
     processes = Processes.join()
     find_split(config.root, config.train_split)  # before anything is fetched
     # the first process fetches what is missing, the others find it there

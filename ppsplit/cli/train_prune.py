@@ -10,6 +10,7 @@ from ppsplit.cli.tables import print_table
 from ppsplit.cli.training_bar import TrainingBar
 from ppsplit.errors import DataError
 from ppsplit.export.network import find_weights
+from ppsplit.models import model_family
 from ppsplit.prune.config import PruneConfig
 from ppsplit.prune.distill import PARTS
 from ppsplit.prune.steps import MODEL, Pruning
@@ -25,6 +26,7 @@ def train_prune(argv: Sequence[str], prog: str = "ppsplit train-prune") -> int:
 def prune_with(config: PruneConfig) -> None:
     """Prune, with a progress bar on the error stream and a table on the other."""
     warnings.filterwarnings("ignore", message="When training, we now always track")  # Paddle, of batch normalisation
+    model_family(config.model).check_trainable()
     if not config.images.exists():  # before anything is fetched
         raise DataError(
             f"no photos in {config.images}: give a folder of some hundred photos like those the network will see with "

@@ -14,7 +14,7 @@ from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.models import Params
+from ppsplit.models.anchors import AnchorParams
 from ppsplit.paddle_first import paddle
 
 PARTS = ("box", "objectness", "class", "feature")
@@ -24,7 +24,7 @@ Maps = Dict[str, paddle.Tensor]
 
 
 def head_distances(
-    student: Sequence[paddle.Tensor], teacher: Sequence[paddle.Tensor], params: Params
+    student: Sequence[paddle.Tensor], teacher: Sequence[paddle.Tensor], params: AnchorParams
 ) -> Dict[str, paddle.Tensor]:
     """The distances at the heads.
 

@@ -20,6 +20,7 @@ from ppsplit.image import read_image, to_input
 from ppsplit.models import model_family
 from ppsplit.models.archive import read_archive, write_archive
 from ppsplit.models.checkpoint import save_checkpoint
+from ppsplit.models.weights import load_network
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.allocate import Budget, Channels, by_budget, by_ratio
 from ppsplit.prune.channels import Pruner, like
@@ -31,7 +32,6 @@ from ppsplit.prune.plots import plot_sensitivity, plot_steps
 from ppsplit.prune.sensitivity import Probe, losses, sensitivity
 from ppsplit.train.average_precision import network_ap
 from ppsplit.train.listener import Listener
-from ppsplit.train.setup import loaded_network
 
 MODEL, STEPS, START = "model.npz", "steps.json", "start.npz"
 START_FORMAT, START_VERSION = "ppsplit-pruned-start", 1
@@ -65,7 +65,7 @@ class Pruning:
     def __init__(self, config: PruneConfig, weights: Path, listener: Listener) -> None:
         self.config, self.listener = config, listener
         self.output = Path(config.output or Path("pruned_model") / config.model)
-        self.teacher, preprocess = loaded_network(config.model, weights)
+        self.teacher, preprocess = load_network(config.model, weights)
         self.teacher.eval()
         self.preprocess = replace(preprocess, input_hw=config.input_hw or preprocess.input_hw)
         self.cut = config.cut or model_family(config.model).default_cut
@@ -156,7 +156,7 @@ class Pruning:
         """The network after so many steps."""
         if number == 0:
             return _Stage(self.teacher, {})
-        network, _ = loaded_network(self.config.model, self._folder(number) / MODEL)
+        network, _ = load_network(self.config.model, self._folder(number) / MODEL)
         return _Stage(network, self._read_start(number)[1])
 
     def _step(self, stage: _Stage, number: int) -> _Stage:
