@@ -9,6 +9,7 @@ import numpy as np
 
 from ppsplit.errors import InferenceRuntimeError
 from ppsplit.runtime import Runtime, Tensors, check_feeds
+from ppsplit.runtime.onednn import ONEDNN_OPERATORS
 from ppsplit.runtime.threads import OneThread
 
 
@@ -32,6 +33,7 @@ class PaddleRuntime(Runtime):
         config.disable_gpu()
         config.disable_glog_info()
         config.enable_mkldnn()
+        config.set_mkldnn_op(set(ONEDNN_OPERATORS))
         config.set_cpu_math_library_num_threads(threads)
         config.enable_memory_optim()
         try:
