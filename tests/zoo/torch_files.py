@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-import sys
-import types
 import zipfile
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -17,23 +15,9 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 STORAGES = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<i8": "LongStorage", "|u1": "ByteStorage", "<f8": "DoubleStorage"}
 
 
-def named_class(dotted: str, base: type = object) -> type:
-    """A class that pickles under this name; it is put where the pickler looks for it."""
-    module_name, _, name = dotted.rpartition(".")
-    parts = module_name.split(".")
-    for end in range(1, len(parts) + 1):
-        partial = ".".join(parts[:end])
-        if partial not in sys.modules:
-            sys.modules[partial] = types.ModuleType(partial)
-    kind = type(name, (base,), {"__module__": module_name, "__qualname__": name})
-    setattr(sys.modules[module_name], name, kind)
-    return kind
-
-
-def named_function(dotted: str) -> Any:
-    """A callable that pickles as this global."""
-    kind = named_class(dotted)
-    return kind
+def named_class(dotted: str) -> type:
+    """A class that `Pickler` writes under this name, which need not exist."""
+    return type(dotted.rpartition(".")[2], (), {"pickled_as": dotted})
 
 
 class Stored:
@@ -50,15 +34,23 @@ class Call:
         self.name, self.arguments = name, arguments
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return named_function(self.name), self.arguments
+        return named_class(self.name), self.arguments
 
 
 def tensor(storage: Stored, offset: int, size: Tuple[int, ...], stride: Tuple[int, ...]) -> Call:
     return Call("torch._utils._rebuild_tensor_v2", storage, offset, size, stride, False, {})
 
 
-class Pickler(pickle._Pickler):  # the one in Python: it takes what the other checks against the real modules
+class Pickler(pickle._Pickler):  # type: ignore[name-defined]  # the one in Python, whose methods can be overridden
     legacy = False
+
+    def save_global(self, obj: Any, name: Any = None) -> None:
+        dotted = getattr(obj, "pickled_as", None)
+        if dotted is None:
+            super().save_global(obj, name)
+        else:
+            module, _, attribute = dotted.rpartition(".")
+            self.write(pickle.GLOBAL + f"{module}\n{attribute}\n".encode())
 
     def persistent_id(self, obj: Any) -> Any:
         if not isinstance(obj, Stored):
@@ -84,8 +76,9 @@ class Model:
     def tensor(self, array: np.ndarray, kind: str = "") -> Call:
         """The whole of an array, in C order."""
         key = str(len(self.storages))
-        self.storages.append((key, np.ascontiguousarray(array).tobytes()))
-        strides = tuple(step // array.itemsize for step in np.ascontiguousarray(array).strides)
+        array = np.array(array, order="C")
+        self.storages.append((key, array.tobytes()))
+        strides = tuple(step // array.itemsize for step in array.strides)
         return tensor(Stored(key, kind or STORAGES[array.dtype.str], array.size), 0, array.shape, strides)
 
     def module(self, dotted: str, children: Dict[str, Any], **state: Any) -> Any:
