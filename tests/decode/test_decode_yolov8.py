@@ -44,7 +44,12 @@ def by_definition(maps: List[np.ndarray], threshold: float) -> list:
                     weights = [math.exp(v) for v in cell[side * BINS : (side + 1) * BINS]]
                     sides.append(sum(i * w for i, w in enumerate(weights)) / sum(weights))
                 x, y = column + 0.5, row + 0.5
-                box = [(x - sides[0]) * stride, (y - sides[1]) * stride, (x + sides[2]) * stride, (y + sides[3]) * stride]
+                box = [
+                    (x - sides[0]) * stride,
+                    (y - sides[1]) * stride,
+                    (x + sides[2]) * stride,
+                    (y + sides[3]) * stride,
+                ]
                 for class_id in range(CLASSES):
                     score = 1 / (1 + math.exp(-cell[4 * BINS + class_id]))
                     if score > threshold:

@@ -29,7 +29,10 @@ WEIGHTS = Path(__file__).resolve().parents[3] / "shared" / "weights"
 def test_a_table_of_tensors(tmp_path, dtype):
     model, array = Model(), np.arange(12).reshape(3, 4).astype(dtype)
     table = collections.OrderedDict(w=model.tensor(array), scalar=model.tensor(array[0, :1].reshape(())))
-    for path in (model.write_zip(tmp_path / "a.pth", table), model.write_stream(tmp_path / "b.pth", table, array.itemsize)):
+    for path in (
+        model.write_zip(tmp_path / "a.pth", table),
+        model.write_stream(tmp_path / "b.pth", table, array.itemsize),
+    ):
         assert is_torch_file(path)
         found = read_weight_file(path).arrays
         assert list(found) == ["w", "scalar"] and found["scalar"].shape == ()

@@ -12,7 +12,13 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-STORAGES = {"<f4": "FloatStorage", "<f2": "HalfStorage", "<i8": "LongStorage", "|u1": "ByteStorage", "<f8": "DoubleStorage"}
+STORAGES = {
+    "<f4": "FloatStorage",
+    "<f2": "HalfStorage",
+    "<i8": "LongStorage",
+    "|u1": "ByteStorage",
+    "<f8": "DoubleStorage",
+}
 
 
 def named_class(dotted: str) -> type:
@@ -89,7 +95,9 @@ class Model:
         made.__dict__ = {**plain, "_parameters": parameters, "_buffers": {}, "_modules": children}
         return made
 
-    def write_zip(self, path: Path, value: Any, compression: int = zipfile.ZIP_STORED, order: bytes = b"little") -> Path:
+    def write_zip(
+        self, path: Path, value: Any, compression: int = zipfile.ZIP_STORED, order: bytes = b"little"
+    ) -> Path:
         with zipfile.ZipFile(path, "w", compression) as archive:
             archive.writestr("net/data.pkl", dumps(value))
             archive.writestr("net/byteorder", order)
