@@ -9,7 +9,9 @@ from typing import Any, Dict, List, Tuple
 import cv2
 import numpy as np
 
+from ppsplit.detections import Detections
 from ppsplit.errors import ConfigError, DataError, ImageError
+from ppsplit.masks import RunLengths
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -69,6 +71,28 @@ class Placement:
         scale = np.array([width / resized_w, height / resized_h] * 2, np.float32)
         limit = np.array([width, height] * 2, np.float32)
         return np.clip((boxes_xyxy - offset) * scale, 0, limit).astype(np.float32)
+
+    def mask_to_original(self, mask: np.ndarray) -> np.ndarray:
+        """A mask bool [input_h, input_w] in original pixels, bool [H, W]: padding cut off, resized bilinearly."""
+        (top, left), (height, width) = self.offset_yx, self.resized_hw
+        inner = np.ascontiguousarray(mask[top : top + height, left : left + width])
+        if self.original_hw == self.resized_hw:
+            return inner
+        return cv2.resize(inner.astype(np.float32), self.original_hw[::-1], interpolation=cv2.INTER_LINEAR) > 0.5
+
+    def detections_to_original(self, found: Detections) -> Detections:
+        """Objects in input pixels, masks included, as objects in original pixels.
+
+        Raises:
+            ValueError: the masks are not of the input's size.
+        """
+        moved = found.with_boxes(self.to_original(found.boxes_xyxy))
+        if found.masks is None:
+            return moved
+        (top, left), (height, width) = self.offset_yx, self.resized_hw
+        if any(mask.hw[0] < top + height or mask.hw[1] < left + width for mask in found.masks):
+            raise ValueError(f"masks of {found.masks[0].hw}, the picture alone takes {self.resized_hw} of the input")
+        return moved.with_masks([RunLengths.of(self.mask_to_original(mask.mask())) for mask in found.masks])
 
     def to_input(self, boxes_xyxy: np.ndarray) -> np.ndarray:
         """Boxes float [N, 4] from original pixels to input pixels; the inverse of `to_original`."""

@@ -12,8 +12,8 @@ from ppsplit.data.coco import CocoSet
 from ppsplit.data.layout import find_split
 from ppsplit.errors import ConfigError
 from ppsplit.export.network import find_weights
+from ppsplit.models.weights import load_network
 from ppsplit.train.average_precision import network_ap
-from ppsplit.train.setup import loaded_network
 
 
 def evaluate(
@@ -29,7 +29,7 @@ def evaluate(
     """Measure the AP of weights on a set in COCO's format.
 
     Args:
-        model: The network, yolov3_tiny or yolov3_darknet53.
+        model: The network, such as yolov3_tiny, yolov3_darknet53, yolo11n or yolov8n-seg.
         weights: A checkpoint of `ppsplit train` or any weight file; by default the zoo's, fetched if need be.
         root: Folder of the data set.
         split: Its split to measure on.
@@ -41,7 +41,7 @@ def evaluate(
     coco_set = CocoSet.open(*find_split(root, split))
     coco_set = coco_set.first(limit) if limit else coco_set
     found = find_weights(model, weights)
-    network, preprocess = loaded_network(model, found)
+    network, preprocess = load_network(model, found)
     side = size or preprocess.input_hw[0]
     if side < 1 or side % max(network.params.strides):
         raise ConfigError(f"size must be a multiple of {max(network.params.strides)}, not {side}")

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppsplit.bundle import DecodeSpec
 from ppsplit.decode.yolov3 import YoloV3Decoder
+from ppsplit.decode.yolov8 import YoloV8Decoder
 from ppsplit.detections import Detections
 from ppsplit.errors import InferenceRuntimeError
 
@@ -15,7 +16,7 @@ Outputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
 # (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> one Detections per image
 Decoder = Callable[..., List[Detections]]
 
-FAMILIES: Dict[str, Callable[..., Decoder]] = {"yolov3": YoloV3Decoder}
+FAMILIES: Dict[str, Callable[..., Decoder]] = {"yolov3": YoloV3Decoder, "yolov8": YoloV8Decoder}
 
 
 def build_decoder(spec: DecodeSpec, input_hw: Tuple[int, int]) -> Decoder:

@@ -12,6 +12,7 @@ from typing import List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
+from ppsplit.decode.sigmoid import sigmoid
 from ppsplit.detections import Detections, class_wise_nms
 from ppsplit.errors import InferenceRuntimeError
 
@@ -141,8 +142,3 @@ def _decode_head(
     half = anchors[anchor] * np.exp(np.minimum(raw[:, 2:4], MAX_LOG_SIZE)) / 2
     boxes = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
     return boxes[cell], scores[cell, class_ids].astype(np.float32), class_ids.astype(np.int64)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), float, without overflow."""
-    return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(x.dtype, copy=False)

@@ -175,6 +175,7 @@ def _understand(reply: Reply, manifest: Manifest, count: int, times: StageTimes)
         found, fingerprint, server_ms = _read_frame(reply, manifest) if is_frame else _read_json(reply)
         stages = {stage: float(server_ms[stage]) for stage in SERVER_STAGES if stage in server_ms}
         _check_finite(found, stages)
+        _check_masks(found, manifest.preprocess.input_hw)
         batch = len(found.detections) if found.detections is not None else count
     except (WireError, CodecError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise LinkError(f"the server's answer cannot be read ({error!r:.200}); is it a ppsplit server?") from error
@@ -213,6 +214,13 @@ def _check_finite(found: _Found, stages: Dict[str, float]) -> None:
         raise ValueError(f"impossible durations {stages}")
 
 
+def _check_masks(found: _Found, input_hw: Tuple[int, int]) -> None:
+    """Raise ValueError for masks of another size than the input's: a few bytes of text may say any size."""
+    sizes = {mask.hw for objects in found.detections or () for mask in objects.masks or ()}
+    if sizes - {tuple(input_hw)}:
+        raise ValueError(f"masks of {sorted(sizes)[:4]}, the input is {tuple(input_hw)}")
+
+
 def _results(
     found: _Found, placements: Sequence[Placement], times: StageTimes, sent_bytes: int, received_bytes: int
 ) -> List[EdgeResult]:
@@ -222,8 +230,7 @@ def _results(
     for index, placement in enumerate(placements):
         detections = None
         if found.detections is not None:
-            detections = found.detections[index]
-            detections = detections.with_boxes(placement.to_original(detections.boxes_xyxy))
+            detections = placement.detections_to_original(found.detections[index])
         outputs = None
         if found.outputs is not None:
             outputs = {name: tensor[index : index + 1] for name, tensor in found.outputs.items()}

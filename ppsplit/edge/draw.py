@@ -9,16 +9,18 @@ import cv2
 import numpy as np
 
 from ppsplit.detections import Detections
+from ppsplit.masks import RunLengths
 
 Colour = Tuple[int, int, int]
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Steps of the golden ratio around the colour circle never come near an earlier one.
 GOLDEN_RATIO = 0.618033988749895
+MASK_OPACITY = 0.45
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 
 def draw_detections(image_rgb: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:
-    """A copy of the picture with boxes, class names and scores; lines and letters grow with the picture.
+    """A copy of the picture with masks, boxes, class names and scores; lines and letters grow with the picture.
 
     Args:
         image_rgb: uint8 [H, W, 3].
@@ -31,6 +33,9 @@ def draw_detections(image_rgb: np.ndarray, detections: Detections, class_names: 
     canvas = np.ascontiguousarray(image_rgb).copy()
     unit = min(canvas.shape[:2]) / 400  # 1 for a picture whose shorter side has 400 pixels
     order = range(len(detections) - 1, -1, -1)  # the surest last, on top
+    if detections.masks is not None:
+        for index in order:
+            _tint(canvas, detections.masks[index], class_colour(int(detections.class_ids[index])), max(1, round(unit)))
     for index in order:
         class_id = int(detections.class_ids[index])
         x1, y1, x2, y2 = (int(round(float(v))) for v in detections.boxes_xyxy[index])
@@ -39,6 +44,17 @@ def draw_detections(image_rgb: np.ndarray, detections: Detections, class_names: 
         name = class_names[class_id] if class_id < len(class_names) else f"class {class_id}"
         _label(canvas, f"{name} {detections.scores[index]:.2f}", (x1, y1), colour, unit)
     return canvas
+
+
+def _tint(canvas: np.ndarray, mask: RunLengths, colour: Colour, line: int) -> None:
+    """Colour what a mask covers, see-through, with its outline; a mask of another size than the picture is left out."""
+    if mask.hw != canvas.shape[:2] or not mask.area:
+        return
+    covered = mask.mask()
+    blended = canvas[covered] * (1 - MASK_OPACITY) + np.array(colour, np.float32) * MASK_OPACITY
+    canvas[covered] = np.round(blended).astype(np.uint8)
+    outlines, _ = cv2.findContours(covered.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(canvas, outlines, -1, colour, line, cv2.LINE_AA)
 
 
 def class_colour(class_id: int) -> Colour:
