@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 
 from ppsplit.bundle import DecodeSpec
-from ppsplit.classification import Classification
-from ppsplit.decode.classify import ClassifyDecoder
+from ppsplit.decode.classify import Classifier
 from ppsplit.decode.yolov3 import YoloV3Decoder
 from ppsplit.decode.yolov8 import YoloV8Decoder
-from ppsplit.detections import Detections
 from ppsplit.errors import InferenceRuntimeError
 
 Outputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
-# (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> one of these per image; which of the two,
-# the family says
-Decoder = Callable[..., Union[List[Detections], List[Classification]]]
+# (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> for each image one Detections, or for the
+# family "classify" one Classification
+Decoder = Callable[..., List[Any]]
 
 CLASSIFY = "classify"  # the family whose images have classes, not boxes
 FAMILIES: Dict[str, Callable[..., Decoder]] = {
     "yolov3": YoloV3Decoder,
     "yolov8": YoloV8Decoder,
-    CLASSIFY: ClassifyDecoder,
+    CLASSIFY: Classifier,
 }
 
 

@@ -9,36 +9,33 @@ import numpy as np
 from ppsplit.classification import Classification
 from ppsplit.errors import InferenceRuntimeError
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
 
-
-class ClassifyDecoder:
+class Classifier:
     """Decoder of one output [N, C]. Immutable, so threads may share it.
 
     Args:
-        input_hw: not needed; every decoder is given it.
+        input_hw: plays no part; every decoder is given it.
         num_classes: C.
-        output: "logits", which become scores by softmax here, or "probabilities", which are scores already.
-        top_k: how many classes are told.
-        score_threshold: classes below are not told.
+        softmax: the network returns logits; else probabilities.
+        score_threshold: classes below are not told; where a call does not give its own.
+        max_detections: how many classes are told, likewise.
 
     Raises:
-        ValueError: no such kind of output, or no class to tell.
+        ValueError: no class, or none to tell.
     """
 
     def __init__(
         self,
         input_hw: Tuple[int, int],
         num_classes: int,
-        output: str = LOGITS,
-        top_k: int = 5,
+        softmax: bool,
         score_threshold: float = 0.0,
+        max_detections: int = 5,
     ) -> None:
-        if output not in (LOGITS, PROBABILITIES):
-            raise ValueError(f"output must be {LOGITS!r} or {PROBABILITIES!r}, not {output!r}")
-        if num_classes < 1 or top_k < 1:
-            raise ValueError(f"num_classes and top_k must be 1 or more, not {num_classes} and {top_k}")
-        self.num_classes, self.output, self.top_k, self.score_threshold = num_classes, output, top_k, score_threshold
+        if num_classes < 1 or max_detections < 1:
+            raise ValueError(f"num_classes and max_detections must be 1 or more, not {num_classes}, {max_detections}")
+        self.num_classes, self.softmax = num_classes, softmax
+        self.score_threshold, self.max_detections = score_threshold, max_detections
 
     def __call__(
         self,
@@ -50,25 +47,25 @@ class ClassifyDecoder:
         """Decode a batch.
 
         Args:
-            outputs: one array float [N, C], or [N, C, 1, 1].
-            score_threshold: instead of the decoder's own.
+            outputs: one array, float [N, C] or [N, C, 1, 1].
+            score_threshold: classes below are not told.
             iou_threshold: plays no part: classes do not overlap.
-            max_detections: instead of `top_k`.
+            max_detections: how many classes of an image are told.
 
         Returns:
             N classifications, best class first; of equal scores the smaller class id.
 
         Raises:
-            InferenceRuntimeError: the output has another shape, or a value is not finite.
+            InferenceRuntimeError: another number of outputs or classes, or values that are not finite.
         """
         least = self.score_threshold if score_threshold is None else score_threshold
-        count = min(max_detections or self.top_k, self.num_classes)
+        count = self.max_detections if max_detections is None else max_detections
         scores = self._scores(list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs))
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
         found = []
-        for row, index in zip(scores, order):
-            index = index[row[index] >= least]
-            found.append(Classification(index.astype(np.int64), row[index]))
+        for row in scores:
+            best = np.argsort(-row, kind="stable")[:count]
+            best = best[row[best] >= least]
+            found.append(Classification(best.astype(np.int64), row[best]))
         return found
 
     def _scores(self, arrays: List[np.ndarray]) -> np.ndarray:
@@ -82,7 +79,7 @@ class ClassifyDecoder:
         values = arrays[0].reshape(len(arrays[0]), self.num_classes).astype(np.float64)
         if not np.isfinite(values).all():
             raise InferenceRuntimeError("the output holds values that are not finite; certify the bundle's programs")
-        return (softmax(values) if self.output == LOGITS else values).astype(np.float32)
+        return (softmax(values) if self.softmax else values).astype(np.float32)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

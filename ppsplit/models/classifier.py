@@ -41,8 +41,8 @@ class ClassifierParams:
         return (self.num_classes,)
 
     def decode_spec(self) -> DecodeSpec:
-        """How to decode the logits."""
-        return DecodeSpec("classify", {"num_classes": self.num_classes, "output": "logits", "top_k": 5})
+        """How to decode the logits: the five likeliest classes."""
+        return DecodeSpec("classify", {"num_classes": self.num_classes, "softmax": True, "max_detections": 5})
 
 
 class ConvRelu(ConvBN):

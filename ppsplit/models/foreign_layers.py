@@ -36,8 +36,7 @@ def fill_from_torch(network: paddle.nn.Layer, file: WeightFile, origin: str) -> 
 
 
 def fill_from_paddle(network: paddle.nn.Layer, file: WeightFile, origin: str) -> None:
-    """Set every parameter from a `.pdparams`, whose linear layers hold [inputs, outputs]. Raises as `fill_from_torch`.
-    """
+    """Set every parameter from a `.pdparams`, whose linear layers hold [inputs, outputs]. Raises as above."""
     assign_tensors(network, _renamed(network, file.arrays), origin)
 
 

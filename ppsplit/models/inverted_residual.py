@@ -39,7 +39,9 @@ class InvertedResidual(paddle.nn.Layer):
     Without expansion there is no 1x1 in front.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, expand: int, kernel: int, convs: Convs) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expand: int, kernel: int, convs: Convs
+    ) -> None:
         super().__init__()
         inner = in_channels * expand
         self.has_expand, self.has_skip = expand != 1, stride == 1 and in_channels == out_channels

@@ -9,13 +9,17 @@ from ppsplit.models.blocks import scaled
 from ppsplit.models.classifier import Classifier, ClassifierParams, ConvRelu, classifier_family, conv_and_norm
 from ppsplit.paddle_first import paddle
 
-# output channels, stride; the name is Paddle's
+# Paddle's name to output channels and stride
 BLOCKS = {
-    **{"conv2_1": (64, 1), "conv2_2": (128, 2)},
-    **{"conv3_1": (128, 1), "conv3_2": (256, 2)},
-    **{"conv4_1": (256, 1), "conv4_2": (512, 2)},
+    "conv2_1": (64, 1),
+    "conv2_2": (128, 2),
+    "conv3_1": (128, 1),
+    "conv3_2": (256, 2),
+    "conv4_1": (256, 1),
+    "conv4_2": (512, 2),
     **{f"conv5_{i}": (512, 1) for i in range(1, 6)},
-    **{"conv5_6": (1024, 2), "conv6": (1024, 1)},
+    "conv5_6": (1024, 2),
+    "conv6": (1024, 1),
 }
 
 

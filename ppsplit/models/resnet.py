@@ -11,7 +11,14 @@ from typing import Dict, Iterator, NamedTuple, Tuple
 
 from ppsplit.errors import ConfigError
 from ppsplit.models.blocks import scaled
-from ppsplit.models.classifier import Classifier, ClassifierParams, ConvLinear, ConvRelu, classifier_family, conv_and_norm
+from ppsplit.models.classifier import (
+    Classifier,
+    ClassifierParams,
+    ConvLinear,
+    ConvRelu,
+    classifier_family,
+    conv_and_norm,
+)
 from ppsplit.paddle_first import paddle
 
 
