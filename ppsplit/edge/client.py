@@ -178,7 +178,7 @@ def _understand(reply: Reply, manifest: Manifest, count: int, times: StageTimes)
     """
     try:
         is_frame = reply.content_type == TENSORS_TYPE
-        found, fingerprint, server_ms = _read_frame(reply, manifest) if is_frame else _read_json(reply)
+        found, fingerprint, server_ms = _read_frame(reply, manifest) if is_frame else _read_json(reply, manifest)
         stages = {stage: float(server_ms[stage]) for stage in SERVER_STAGES if stage in server_ms}
         _check_finite(found, stages)
         _check_masks(found, manifest.preprocess.input_hw)
@@ -196,9 +196,9 @@ def _understand(reply: Reply, manifest: Manifest, count: int, times: StageTimes)
     return found
 
 
-def _read_json(reply: Reply) -> Tuple[_Found, Any, Dict[str, Any]]:
+def _read_json(reply: Reply, manifest: Manifest) -> Tuple[_Found, Any, Dict[str, Any]]:
     values = json.loads(reply.body)
-    if "classifications" in values:
+    if manifest.decode.family == CLASSIFY:
         classes = [Classification.from_records(records) for records in values["classifications"]]
         return _Found(classifications=classes), values["bundle"], dict(values["times_ms"])
     detections = [Detections.from_records(records) for records in values["detections"]]
