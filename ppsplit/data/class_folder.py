@@ -40,7 +40,8 @@ class ClassFolder:
         """Find the images of every subfolder.
 
         A subfolder is called like a class, or has its number; or there is one for each class, in the classes' order
-        when sorted by name (as ImageNet's, whose names are WordNet's ids). The first of these that holds for all counts.
+        when sorted by name (as ImageNet's, whose names are WordNet's ids). The first of these that holds for all
+        counts.
 
         Args:
             class_names: of the network, () where unknown.
@@ -81,6 +82,6 @@ def _class_ids(
     more = f" and {len(strange) - MOST_NAMED} more" if len(strange) > MOST_NAMED else ""
     raise DataError(
         f"{len(strange)} of {len(folders)} subfolders of {root} are no classes of the network "
-        f"({', '.join(strange[:MOST_NAMED])}{more}); call them like its classes, by their numbers 0 to {num_classes - 1}, "
-        f"or give one for each of its {num_classes} classes, sorted as they are"
+        f"({', '.join(strange[:MOST_NAMED])}{more}); call them like its classes, by their numbers 0 to "
+        f"{num_classes - 1}, or give one for each of its {num_classes} classes, sorted as they are"
     )
