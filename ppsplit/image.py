@@ -14,6 +14,8 @@ from ppsplit.errors import ConfigError, DataError, ImageError
 from ppsplit.masks import RunLengths
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+RESIZES = ("letterbox", "stretch", "crop")
+MAX_RESIZED_PIXELS = 2**26  # before cropping
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,12 @@ class Preprocess:
 
     Attributes:
         input_hw: height and width of the network's input.
-        resize: "letterbox" keeps the aspect ratio and pads; "stretch" does not.
+        resize: "letterbox" keeps the aspect ratio and pads; "stretch" does not keep it; "crop" keeps it and cuts off
+            what hangs over, the same on opposite sides.
         pad_pixel: the padding's value, 0..255.
         mean, std: per RGB channel, on the 0..1 scale.
+        crop_share: for "crop": how much of the scaled image's tighter side is kept. 0.875 at an input of 224x224 is
+            ImageNet's usual "shorter side to 256, centre 224".
     """
 
     input_hw: Tuple[int, int]
@@ -32,16 +37,22 @@ class Preprocess:
     pad_pixel: float = 127.5
     mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: Tuple[float, float, float] = (1.0, 1.0, 1.0)
+    crop_share: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.resize not in ("letterbox", "stretch"):
-            raise ConfigError(f"resize must be 'letterbox' or 'stretch', not {self.resize!r}")
+        if self.resize not in RESIZES:
+            raise ConfigError(f"resize must be one of {', '.join(RESIZES)}, not {self.resize!r}")
+        if not 0 < self.crop_share <= 1 or (self.crop_share != 1 and self.resize != "crop"):
+            raise ConfigError(f"crop_share goes with resize 'crop' and is above 0 and at most 1, not {self.crop_share}")
         if len(self.input_hw) != 2 or min(self.input_hw) < 1:
             raise ConfigError(f"input_hw must be two positive numbers, not {self.input_hw!r}")
 
     def to_json(self) -> Dict[str, Any]:
-        """Plain lists and numbers, for the manifest."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain lists and numbers, for the manifest; `crop_share` only where it plays a part."""
+        fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.resize != "crop":  # so that manifests of before there was cropping keep their fingerprint
+            del fields["crop_share"]
+        return fields
 
     @classmethod
     def from_json(cls, values: Dict[str, Any]) -> "Preprocess":
@@ -57,7 +68,7 @@ class Placement:
     Attributes:
         original_hw: the image, in pixels.
         resized_hw: the image after resizing, before padding.
-        offset_yx: its top-left corner in the input.
+        offset_yx: its top-left corner in the input; negative where it was cropped.
     """
 
     original_hw: Tuple[int, int]
@@ -151,16 +162,21 @@ def list_images(path: Path) -> List[Path]:
 
 
 def fit(image_rgb: np.ndarray, preprocess: Preprocess) -> Tuple[np.ndarray, Placement]:
-    """Resize and pad to the network's input size, still as pixels.
+    """Resize, and pad or crop, to the network's input size, still as pixels.
 
     Args:
         image_rgb: uint8 [H, W, 3].
 
     Returns:
         uint8 [input_h, input_w, 3] (padding rounded half up) and where the image lies in it.
+
+    Raises:
+        ImageError: the image is to be cropped and so long and thin that, resized, it would not fit into memory.
     """
     height, width = image_rgb.shape[:2]
     input_h, input_w = preprocess.input_hw
+    if preprocess.resize == "crop":
+        return _fit_cropped(image_rgb, preprocess)
     if preprocess.resize == "stretch":
         resized_hw = (input_h, input_w)
     else:
@@ -171,6 +187,18 @@ def fit(image_rgb: np.ndarray, preprocess: Preprocess) -> Tuple[np.ndarray, Plac
     resized = cv2.resize(image_rgb, (resized_hw[1], resized_hw[0]), interpolation=cv2.INTER_LINEAR)
     canvas[offset_yx[0] : offset_yx[0] + resized_hw[0], offset_yx[1] : offset_yx[1] + resized_hw[1]] = resized
     return canvas, Placement((height, width), resized_hw, offset_yx)
+
+
+def _fit_cropped(image_rgb: np.ndarray, preprocess: Preprocess) -> Tuple[np.ndarray, Placement]:
+    (height, width), (input_h, input_w) = image_rgb.shape[:2], preprocess.input_hw
+    scale = max(input_h / height, input_w / width) / preprocess.crop_share
+    resized_hw = (max(input_h, int(height * scale + 1e-6)), max(input_w, int(width * scale + 1e-6)))
+    if resized_hw[0] * resized_hw[1] > MAX_RESIZED_PIXELS:
+        raise ImageError(f"a picture of {height}x{width} is too long and thin to be cropped to {input_h}x{input_w}")
+    top, left = (resized_hw[0] - input_h) // 2, (resized_hw[1] - input_w) // 2
+    resized = cv2.resize(image_rgb, (resized_hw[1], resized_hw[0]), interpolation=cv2.INTER_LINEAR)
+    cropped = np.ascontiguousarray(resized[top : top + input_h, left : left + input_w])
+    return cropped, Placement((height, width), resized_hw, (-top, -left))
 
 
 def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:

@@ -45,7 +45,7 @@ def export_split(
     """Cut a network in two and write a certified bundle.
 
     Args:
-        model: The network, such as yolov3_tiny, yolov3_darknet53, yolo11n or yolov8n-seg.
+        model: The network, such as yolov3_tiny, yolo11n, yolov8n-seg or resnet50.
         program: Cut this frozen Paddle program instead: a folder of `ppsplit export`, or a .pdmodel file.
         resize: How photos become the input of a .pdmodel from elsewhere.
         mean: Likewise, subtracted from R, G, B in 0..1.

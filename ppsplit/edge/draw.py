@@ -1,4 +1,4 @@
-"""Detections drawn onto their picture."""
+"""Detections, or classes, drawn onto their picture."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Sequence, Tuple
 import cv2
 import numpy as np
 
+from ppsplit.classification import Classification
 from ppsplit.detections import Detections
 from ppsplit.masks import RunLengths
 
@@ -41,8 +42,8 @@ def draw_detections(image_rgb: np.ndarray, detections: Detections, class_names: 
         x1, y1, x2, y2 = (int(round(float(v))) for v in detections.boxes_xyxy[index])
         colour = class_colour(class_id)
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, max(1, round(2 * unit)), cv2.LINE_AA)
-        name = class_names[class_id] if class_id < len(class_names) else f"class {class_id}"
-        _label(canvas, f"{name} {detections.scores[index]:.2f}", (x1, y1), colour, unit)
+        text = f"{_name(class_id, class_names)} {detections.scores[index]:.2f}"
+        _label(canvas, text, (x1, y1), colour, unit)
     return canvas
 
 
@@ -57,6 +58,24 @@ def _tint(canvas: np.ndarray, mask: RunLengths, colour: Colour, line: int) -> No
     cv2.drawContours(canvas, outlines, -1, colour, line, cv2.LINE_AA)
 
 
+def draw_classification(image_rgb: np.ndarray, found: Classification, class_names: Sequence[str]) -> np.ndarray:
+    """A copy of the picture with its classes and their scores in the top left corner, a line each, best first.
+
+    Args and returns as `draw_detections`.
+    """
+    canvas = np.ascontiguousarray(image_rgb).copy()
+    unit = min(canvas.shape[:2]) / 400
+    top = 0
+    for class_id, score in zip(found.class_ids.tolist(), found.scores.tolist()):
+        text = f"{_name(class_id, class_names)} {score:.2f}"
+        top = _label(canvas, text, (0, top), class_colour(class_id), unit, below=True)
+    return canvas
+
+
+def _name(class_id: int, class_names: Sequence[str]) -> str:
+    return class_names[class_id] if class_id < len(class_names) else f"class {class_id}"
+
+
 def class_colour(class_id: int) -> Colour:
     """RGB, the same for a class in every picture; neighbouring ids differ in hue and every other one in depth."""
     hue = (class_id * GOLDEN_RATIO) % 1.0
@@ -64,16 +83,23 @@ def class_colour(class_id: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _label(canvas: np.ndarray, text: str, corner_xy: Tuple[int, int], colour: Colour, unit: float) -> None:
-    """Text on a filled plate, above the box's corner if there is room, and always inside the picture."""
+def _label(
+    canvas: np.ndarray, text: str, corner_xy: Tuple[int, int], colour: Colour, unit: float, below: bool = False
+) -> int:
+    """Text on a filled plate, above the corner if there is room (or `below` it), and always inside the picture.
+
+    Returns:
+        the plate's lower edge.
+    """
     height, width = canvas.shape[:2]
     scale, thickness = max(0.35, 0.5 * unit), max(1, round(unit))
     (text_w, text_h), baseline = cv2.getTextSize(text, FONT, scale, thickness)
     plate_w, plate_h = text_w + 4, text_h + baseline + 2
     left = max(0, min(corner_xy[0], width - plate_w))
-    top = corner_xy[1] - plate_h if corner_xy[1] >= plate_h else corner_xy[1]
+    top = corner_xy[1] - plate_h if corner_xy[1] >= plate_h and not below else corner_xy[1]
     top = max(0, min(top, height - plate_h))
     cv2.rectangle(canvas, (left, top), (left + plate_w, top + plate_h), colour, cv2.FILLED)
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     ink = BLACK if luminance > 140 else WHITE
     cv2.putText(canvas, text, (left + 2, top + text_h + 1), FONT, scale, ink, thickness, cv2.LINE_AA)
+    return top + plate_h

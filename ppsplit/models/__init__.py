@@ -12,19 +12,27 @@ from typing import Dict, Tuple, Union
 from ppsplit.bundle import DecodeSpec
 from ppsplit.errors import ConfigError
 from ppsplit.models.anchors import AnchorParams
+from ppsplit.models.classifier import ClassifierParams
+from ppsplit.models.efficientnet_lite import EFFICIENTNET_LITE0
 from ppsplit.models.family import ModelFamily
+from ppsplit.models.googlenet import GOOGLENET
+from ppsplit.models.mnasnet import MNASNET
+from ppsplit.models.mobilenet_v1 import MOBILENET_V1
+from ppsplit.models.mobilenet_v2 import MOBILENET_V2
+from ppsplit.models.resnet import RESNETS
 from ppsplit.models.yolo11 import YOLO11
 from ppsplit.models.yolo_params import YoloParams
 from ppsplit.models.yolov3 import YOLOV3_DARKNET53
+from ppsplit.models.yolov3_spp import YOLOV3_SPP
 from ppsplit.models.yolov3_tiny import YOLOV3_TINY
 from ppsplit.models.yolov8 import YOLOV8, YOLOV8_SEG
 from ppsplit.paddle_first import paddle
 
-Params = Union[AnchorParams, YoloParams]
+Params = Union[AnchorParams, YoloParams, ClassifierParams]
 
-MODELS: Dict[str, ModelFamily] = {
-    family.name: family for family in (YOLOV3_TINY, YOLOV3_DARKNET53, *YOLO11, *YOLOV8, *YOLOV8_SEG)
-}
+DETECTORS = (YOLOV3_TINY, YOLOV3_DARKNET53, YOLOV3_SPP, *YOLO11, *YOLOV8, *YOLOV8_SEG)
+CLASSIFIERS = (*RESNETS, MOBILENET_V1, MOBILENET_V2, MNASNET, GOOGLENET, EFFICIENTNET_LITE0)
+MODELS: Dict[str, ModelFamily] = {family.name: family for family in (*DETECTORS, *CLASSIFIERS)}
 
 
 def model_family(name: str) -> ModelFamily:

@@ -15,7 +15,7 @@ from ppsplit.zoo.weight_file import WeightFile
 
 @dataclass(frozen=True)
 class ModelFamily:
-    """A network and what belongs to it, as its published COCO weights want it.
+    """A network and what belongs to it, as its published weights want it.
 
     Attributes:
         name: as given to --model.
@@ -25,11 +25,12 @@ class ModelFamily:
             `load_weights` tells.
         default_cut: where to cut when nothing is said; one tensor crosses there.
         reference_cuts: the cuts worth comparing, from the input on.
-        class_names: COCO's.
+        class_names: of the published weights: COCO's, or a classifier's.
         trainable: whether there is a loss for it (in train/).
         fill_from_torch: fills a network of the family from a file of PyTorch's (network, file, the file's name for
             messages); None where no such files are known.
-        params_of_torch: the parameters of the network that a file of PyTorch's is of (family, file, its name).
+        fill_from_paddle: likewise from a `.pdparams`; None where such a file goes by our own names.
+        params_of_file: the parameters of the network that a file of either kind is of (family, file, its name).
     """
 
     name: str
@@ -41,7 +42,8 @@ class ModelFamily:
     class_names: Tuple[str, ...] = COCO_NAMES
     trainable: bool = False
     fill_from_torch: Optional[Callable[[paddle.nn.Layer, WeightFile, str], None]] = None
-    params_of_torch: Optional[Callable[["ModelFamily", WeightFile, str], Any]] = None
+    fill_from_paddle: Optional[Callable[[paddle.nn.Layer, WeightFile, str], None]] = None
+    params_of_file: Optional[Callable[["ModelFamily", WeightFile, str], Any]] = None
 
     @property
     def decode(self) -> DecodeSpec:

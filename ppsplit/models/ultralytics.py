@@ -12,6 +12,7 @@ from ppsplit.errors import WeightsError
 from ppsplit.image import Preprocess
 from ppsplit.models.assign import assign_tensors
 from ppsplit.models.family import ModelFamily
+from ppsplit.models.foreign_layers import LEAVES, UNUSED_LEAF
 from ppsplit.models.yolo_blocks import ConvSilu
 from ppsplit.models.yolo_params import BINS, YoloParams
 from ppsplit.paddle_first import paddle
@@ -19,8 +20,6 @@ from ppsplit.zoo.weight_file import WeightFile
 
 # theirs in front of ours
 BRANCHES = {"cv2": "box", "cv3": "class", "cv4": "mask"}
-LEAVES = {"running_mean": "_mean", "running_var": "_variance"}
-UNUSED_LEAF = "num_batches_tracked"
 LETTERBOX = Preprocess(input_hw=(640, 640), pad_pixel=114)
 
 
@@ -41,7 +40,7 @@ def yolo_families(
             default_cut=default_cut,
             reference_cuts=reference_cuts,
             fill_from_torch=fill_network,
-            params_of_torch=params_of_file,
+            params_of_file=params_of_file,
         )
 
     return tuple(family(scale) for scale in ("", *params.scales))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
 
-from ppsplit.errors import ConfigError, WeightsError
+from ppsplit.errors import WeightsError
 from ppsplit.files import sha256_of
 from ppsplit.image import Preprocess
 from ppsplit.models import model_family
@@ -28,7 +28,7 @@ class LoadedWeights:
     """What was loaded.
 
     Attributes:
-        source: "darknet", "paddledetection", "state_dict", "checkpoint" or "torch".
+        source: "darknet", "paddledetection", "paddle", "state_dict", "checkpoint" or "torch".
         preprocess: how these weights want their images, at the family's input size.
         sha256: of the file.
     """
@@ -41,8 +41,9 @@ class LoadedWeights:
 def load_weights(network: paddle.nn.Layer, path: Path, cfg: Optional[Path] = None) -> LoadedWeights:
     """Fill `network` from a file, whose kind is told by its first bytes.
 
-    Known: darknet's .weights; a .pdparams of PaddleDetection's YOLOv3-DarkNet53 or of this network's own
-    state_dict; a checkpoint of this project; for networks that have such, a .pt of Ultralytics'.
+    Known: darknet's .weights; a .pdparams of PaddleDetection's YOLOv3-DarkNet53, of Paddle's classifiers or of this
+    network's own state_dict; a checkpoint of this project; for networks that have such, a .pt of Ultralytics' or a
+    .pth of torchvision's.
 
     Args:
         cfg: for .weights only; a .cfg that is first checked against the network.
@@ -79,8 +80,8 @@ def load_network(model: str, path: Path, cfg: Optional[Path] = None) -> Tuple[pa
     A checkpoint of this project says how wide it is and how many classes it has; a .pt also which scale it is.
 
     Raises:
-        ConfigError: no such name, or the file is of another network.
-        WeightsError, UnsafePickleError: as `load_weights`.
+        ConfigError: no such name.
+        WeightsError, UnsafePickleError: as `load_weights`; the file is of another network.
     """
     family, path = model_family(model), Path(path)
     kind, params = kind_of(path), family.params
@@ -89,10 +90,11 @@ def load_network(model: str, path: Path, cfg: Optional[Path] = None) -> Tuple[pa
             raise WeightsError(f"a cfg was given, but {path} is not a darknet .weights file; leave the cfg out")
         checkpoint = read_checkpoint(path)
         if checkpoint.model != model:
-            raise ConfigError(f"{path} is a {checkpoint.model}, not a {model}; say --model {checkpoint.model}")
+            raise WeightsError(f"{path} is a {checkpoint.model}, not a {model}; say --model {checkpoint.model}")
         return checkpoint.build(), checkpoint.preprocess
-    if kind == TORCH and family.params_of_torch is not None:
-        params = family.params_of_torch(family, read_weight_file(path), str(path))
+    is_told = kind == TORCH or (kind == PDPARAMS and family.fill_from_paddle is not None)
+    if is_told and family.params_of_file is not None:
+        params = family.params_of_file(family, read_weight_file(path), str(path))
     network = family.build(params)
     return network, load_weights(network, path, cfg).preprocess
 
@@ -138,7 +140,11 @@ def _load_torch(network: paddle.nn.Layer, path: Path) -> None:
 
 
 def _load_pdparams(network: paddle.nn.Layer, path: Path) -> str:
-    tensors = read_weight_file(path).arrays
+    file, fill = read_weight_file(path), model_family(network.model_name).fill_from_paddle
+    if fill is not None:
+        fill(network, file, str(path))
+        return "paddle"
+    tensors = file.arrays
     if not any(name.startswith(SIGN) for name in tensors):
         assign_tensors(network, tensors, str(path))
         return "state_dict"

@@ -64,7 +64,7 @@ class YoloV3(DarkNet53):
         c128, c256, c512, c1024 = (scaled(128 << i, params.width) for i in range(4))
         heads = params.output_channels
 
-        self.neck32 = Neck(c1024, c512, c1024)
+        self.neck32 = self.first_neck()
         self.head32_conv = ConvBN(c512, c1024)
         self.head32 = HeadConv(c1024, heads[0])
 
@@ -81,6 +81,11 @@ class YoloV3(DarkNet53):
         self.neck8 = Neck(c128 + c256, c128, c256)
         self.head8_conv = ConvBN(c128, c256)
         self.head8 = HeadConv(c256, heads[2])
+
+    def first_neck(self) -> paddle.nn.Layer:
+        """What follows the backbone, up to the coarsest head; another in networks that derive from this one."""
+        c512, c1024 = (scaled(512 << i, self.params.width) for i in range(2))
+        return Neck(c1024, c512, c1024)
 
     def forward(self, image: paddle.Tensor) -> List[paddle.Tensor]:
         """The raw heads.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ppsplit.cli import main
+from ppsplit.decode import FAMILIES
 from ppsplit.errors import ConfigError, WeightsError
 from ppsplit.models import MODELS, model_family
 from ppsplit.models.checkpoint import read_checkpoint, save_checkpoint
@@ -197,7 +198,7 @@ def test_training_is_refused_in_one_sentence(verb, model, capsys):
 
 def test_every_family_is_complete():
     for name, family in MODELS.items():
-        assert family.name == name and family.decode.family in ("yolov3", "yolov8")
+        assert family.name == name and family.decode.family in FAMILIES
         assert family.default_cut in family.reference_cuts
     with pytest.raises(ConfigError, match="scale must be one of n, s, m, l, x"):
         dataclasses.replace(model_family("yolo11").params, scale="xl")
