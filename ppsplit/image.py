@@ -16,13 +16,14 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How pixels become a network's input: x = (pixel / 255 - mean) / std, RGB, channels first.
+    """How pixels become a network's input: x = (pixel / 255 - mean) / std, channels first.
 
     Attributes:
         input_hw: height and width of the network's input.
         resize: "letterbox" keeps the aspect ratio and pads; "stretch" does not.
         pad_pixel: the padding's value, 0..255.
         mean, std: per RGB channel, on the 0..1 scale.
+        channels: their order in the input, "rgb" or "bgr".
     """
 
     input_hw: Tuple[int, int]
@@ -30,16 +31,22 @@ class Preprocess:
     pad_pixel: float = 127.5
     mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: Tuple[float, float, float] = (1.0, 1.0, 1.0)
+    channels: str = "rgb"
 
     def __post_init__(self) -> None:
         if self.resize not in ("letterbox", "stretch"):
             raise ConfigError(f"resize must be 'letterbox' or 'stretch', not {self.resize!r}")
+        if self.channels not in ("rgb", "bgr"):
+            raise ConfigError(f"channels must be 'rgb' or 'bgr', not {self.channels!r}")
         if len(self.input_hw) != 2 or min(self.input_hw) < 1:
             raise ConfigError(f"input_hw must be two positive numbers, not {self.input_hw!r}")
 
     def to_json(self) -> Dict[str, Any]:
-        """Plain lists and numbers, for the manifest."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain lists and numbers, for the manifest. RGB is not said: bundles had their fingerprints before it was."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.channels == "rgb":
+            del values["channels"]
+        return values
 
     @classmethod
     def from_json(cls, values: Dict[str, Any]) -> "Preprocess":
@@ -153,7 +160,8 @@ def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """uint8 [H, W, 3] RGB to the network's float32 [1, 3, H, W]."""
     unit = pixels.astype(np.float32) / 255.0
     scaled = (unit - np.array(preprocess.mean, np.float32)) / np.array(preprocess.std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    ordered = scaled if preprocess.channels == "rgb" else scaled[:, :, ::-1]
+    return np.ascontiguousarray(ordered.transpose(2, 0, 1)[None])
 
 
 def to_input(image_rgb: np.ndarray, preprocess: Preprocess) -> Tuple[np.ndarray, Placement]:

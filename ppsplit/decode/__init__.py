@@ -7,7 +7,11 @@ from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
 import numpy as np
 
 from ppsplit.bundle import DecodeSpec
+from ppsplit.decode.classify import Classifier
+from ppsplit.decode.picodet import PicoDetDecoder
 from ppsplit.decode.yolov3 import YoloV3Decoder
+from ppsplit.decode.yolov8_pixels import YoloV8PixelsDecoder
+from ppsplit.decode.yolox import YoloXDecoder
 from ppsplit.detections import Detections
 from ppsplit.errors import InferenceRuntimeError
 
@@ -15,7 +19,13 @@ Outputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
 # (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> one Detections per image
 Decoder = Callable[..., List[Detections]]
 
-FAMILIES: Dict[str, Callable[..., Decoder]] = {"yolov3": YoloV3Decoder}
+FAMILIES: Dict[str, Callable[..., Decoder]] = {
+    "classify": Classifier,
+    "picodet": PicoDetDecoder,
+    "yolov3": YoloV3Decoder,
+    "yolov8_pixels": YoloV8PixelsDecoder,
+    "yolox": YoloXDecoder,
+}
 
 
 def build_decoder(spec: DecodeSpec, input_hw: Tuple[int, int]) -> Decoder:

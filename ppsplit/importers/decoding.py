@@ -1,0 +1,104 @@
+"""What each family of models wants: how photos become its input, and how its outputs become detections."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+from ppsplit.bundle import DecodeSpec, TensorSpec
+from ppsplit.errors import OnnxError
+from ppsplit.image import Preprocess
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+AS_PIXELS = (1 / 255, 1 / 255, 1 / 255)  # a std that leaves values in 0..255
+GREY = 114.0  # the padding that YOLOX and Ultralytics train with
+
+# As the projects that publish the models do it: PaddleDetection, YOLOX, Ultralytics, torchvision.
+PREPROCESS: Dict[str, Callable[[Tuple[int, int]], Preprocess]] = {
+    "picodet": lambda hw: Preprocess(hw, "stretch", mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "yolox": lambda hw: Preprocess(hw, "letterbox", GREY, std=AS_PIXELS, channels="bgr"),
+    "yolov8": lambda hw: Preprocess(hw, "letterbox", GREY),
+    "classify": lambda hw: Preprocess(hw, "stretch", mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "raw": lambda hw: Preprocess(hw, "stretch"),
+}
+
+
+def decode_spec_of(family: str, outputs: Sequence[TensorSpec], in_pixels: bool, softmax: bool) -> DecodeSpec:
+    """How to decode a model's outputs. Thresholds are for pictures; an evaluation passes its own.
+
+    Args:
+        family: a key of `PREPROCESS`.
+        outputs: of the model, in its order.
+        in_pixels: of yolox: the graph returns boxes in pixels.
+        softmax: of classify: the graph returns logits.
+
+    Raises:
+        OnnxError: the model has another number of outputs, or of other ranks, than the family.
+    """
+    return DecodeSpec(*_SPECS[family]([spec.shape for spec in outputs], in_pixels, softmax))
+
+
+Shapes = List[Tuple[int, ...]]
+Described = Tuple[str, Dict[str, Any]]
+
+
+def _raw(shapes: Shapes, in_pixels: bool, softmax: bool) -> Described:
+    return "raw", {}
+
+
+def _classify(shapes: Shapes, in_pixels: bool, softmax: bool) -> Described:
+    _check("classify", len(shapes) == 1 and len(shapes[0]) == 2, shapes, "one output [batch, classes]")
+    return "classify", {
+        "num_classes": shapes[0][1],
+        "softmax": softmax,
+        "score_threshold": 0.0,
+        "max_detections": 5,
+    }
+
+
+def _picodet(shapes: Shapes, in_pixels: bool, softmax: bool) -> Described:
+    levels = len(shapes) // 2
+    fits = levels >= 1 and len(shapes) == 2 * levels and all(len(shape) == 3 for shape in shapes)
+    _check("picodet", fits, shapes, "scores [batch, cells, classes] of each level, then sides [batch, cells, 4 * bins]")
+    return "picodet", {
+        "num_classes": shapes[0][2],
+        "strides": [8 << level for level in range(levels)],
+        "bins": shapes[levels][2] // 4,
+        "score_threshold": 0.3,
+        "nms_iou_threshold": 0.6,
+        "max_detections": 100,
+    }
+
+
+def _yolox(shapes: Shapes, in_pixels: bool, softmax: bool) -> Described:
+    _check("yolox", len(shapes) == 1 and len(shapes[0]) == 3, shapes, "one output [batch, cells, 5 + classes]")
+    return "yolox", {
+        "num_classes": shapes[0][2] - 5,
+        "strides": [8, 16, 32],
+        "in_pixels": in_pixels,
+        "score_threshold": 0.3,
+        "nms_iou_threshold": 0.45,
+        "max_detections": 100,
+    }
+
+
+def _yolov8(shapes: Shapes, in_pixels: bool, softmax: bool) -> Described:
+    fits = len(shapes) == 1 and len(shapes[0]) == 3
+    _check("yolov8", fits, shapes, "one output [batch, 4 + classes, cells]; masks and raw maps cannot be decoded")
+    return "yolov8_pixels", {
+        "num_classes": shapes[0][1] - 4,
+        "strides": [8, 16, 32],
+        "score_threshold": 0.25,
+        "nms_iou_threshold": 0.7,
+        "max_detections": 300,
+    }
+
+
+_SPECS = {"raw": _raw, "classify": _classify, "picodet": _picodet, "yolox": _yolox, "yolov8": _yolov8}
+
+
+def _check(family: str, fits: bool, shapes: Shapes, expected: str) -> None:
+    if not fits:
+        raise OnnxError(
+            f"--decode {family} takes {expected}; the model returns {[list(shape) for shape in shapes]}. Choose "
+            "another --decode; raw takes everything"
+        )
