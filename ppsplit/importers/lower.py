@@ -21,7 +21,8 @@ REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", 
 # Attributes with the only value that means what the operator meant before it had them.
 ONLY_VALUE: Dict[str, Dict[str, Any]] = {
     "Resize": {"antialias": 0, "keep_aspect_ratio_policy": b"stretch"},
-    "AveragePool": {"dilations": [1, 1]},
+    "AveragePool": {"dilations": 1},
+    "MaxPool": {"dilations": 1, "storage_order": 0},
     "Cast": {"saturate": 1},
     "Reshape": {"allowzero": 0},
     "Shape": {"start": 0},
@@ -79,10 +80,11 @@ class Lowering:
             attribute = attribute_of(node, name)
             if attribute is None:
                 continue
-            if helper.get_attribute_value(attribute) != only:
+            value = helper.get_attribute_value(attribute)
+            if any(part != only for part in value) if isinstance(value, list) else value != only:
                 raise OnnxError(
                     f"operator {node.op_type!r} ({node.name or node.output[0]!r}) has {name}="
-                    f"{helper.get_attribute_value(attribute)}, which cannot be taken; only {only} can"
+                    f"{value}, which cannot be taken; only {only} can"
                 )
             node.attribute.remove(attribute)
 
@@ -163,6 +165,12 @@ def _pad(model: Lowering, node: Any) -> List[Any]:
     return [node]
 
 
+def _pool(model: Lowering, node: Any) -> List[Any]:
+    if attribute_of(node, "strides") is None:  # Paddle's own default is the kernel's size
+        node.attribute.append(helper.make_attribute("strides", [1] * len(value_of(node, "kernel_shape", []))))
+    return [node]
+
+
 def _chain(model: Lowering, node: Any, steps: Sequence[Step]) -> List[Any]:
     """Operators from steps (kind, inputs, attributes); an input that is an int is that step's output."""
     names = [model.new_name() for _ in steps[:-1]] + [node.output[0]]
@@ -220,6 +228,7 @@ Rewrite = Callable[[Lowering, Any], List[Any]]
 _REWRITES: Dict[str, Rewrite] = {
     **dict.fromkeys(REDUCTIONS, _reduction),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
+    **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
     "Split": _split,
     "Pad": _pad,
     "HardSwish": _hard_swish,

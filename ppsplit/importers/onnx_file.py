@@ -54,9 +54,9 @@ def read_onnx(path: Path, input_shape: Optional[Sequence[int]] = None) -> OnnxMo
         OnnxError: no ONNX file, incomplete, too new, with operators outside the standard, or with another input than
             one picture; the message says what to do.
     """
-    proto = _loaded(Path(path))
+    proto = _parsed(Path(path))
     _check_opset(Path(path), proto)
-    _check_operators(Path(path), proto)
+    proto = _completed(Path(path), proto)
     value = _only_input(Path(path), proto)
     kind = value.type.tensor_type.elem_type
     if kind not in FLOATS:
@@ -68,7 +68,7 @@ def read_onnx(path: Path, input_shape: Optional[Sequence[int]] = None) -> OnnxMo
     return OnnxModel(Path(path), proto, value.name, shape, kind == TensorProto.FLOAT16)
 
 
-def _loaded(path: Path) -> Any:
+def _parsed(path: Path) -> Any:
     if not path.is_file():
         raise OnnxError(f"{path} does not exist; give an .onnx file")
     try:
@@ -79,6 +79,14 @@ def _loaded(path: Path) -> Any:
         ) from error
     if not proto.graph.node or not proto.opset_import:
         raise OnnxError(f"{path} is no ONNX file, or an incomplete one: it has no operators; export it again")
+    return proto
+
+
+def _completed(path: Path, proto: Any) -> Any:
+    """With its external data, checked, functions of its own spelled out."""
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
+    _check_operators(path, proto)  # the checker says less of what it does not know
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
         onnx.checker.check_model(proto)
@@ -88,8 +96,6 @@ def _loaded(path: Path) -> Any:
             f"{path} is damaged, or data that belongs to it does not lie beside it ({lines[0]}); copy all of its files "
             "or export it again"
         ) from error
-    if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
     return proto
 
 
