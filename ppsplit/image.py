@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -15,12 +15,14 @@ from ppsplit.masks import RunLengths
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 RESIZES = ("letterbox", "stretch", "crop")
+CHANNELS = ("rgb", "bgr")
+USUAL_CROP_SHARE = 0.875  # the shorter side to 256 pixels, of which the middle 224
 MAX_RESIZED_PIXELS = 2**26  # before cropping
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How pixels become a network's input: x = (pixel / 255 - mean) / std, RGB, channels first.
+    """How pixels become a network's input: x = (pixel / 255 - mean) / std, channels first.
 
     Attributes:
         input_hw: height and width of the network's input.
@@ -28,8 +30,9 @@ class Preprocess:
             what hangs over, the same on opposite sides.
         pad_pixel: the padding's value, 0..255.
         mean, std: per RGB channel, on the 0..1 scale.
-        crop_share: for "crop": how much of the scaled image's tighter side is kept. 0.875 at an input of 224x224 is
-            ImageNet's usual "shorter side to 256, centre 224".
+        crop_share: for "crop": how much of the scaled image's tighter side is kept; ImageNet's classifiers are
+            measured with `USUAL_CROP_SHARE`.
+        channels: their order in the input, "rgb" or "bgr".
     """
 
     input_hw: Tuple[int, int]
@@ -38,21 +41,44 @@ class Preprocess:
     mean: Tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: Tuple[float, float, float] = (1.0, 1.0, 1.0)
     crop_share: float = 1.0
+    channels: str = "rgb"
 
     def __post_init__(self) -> None:
         if self.resize not in RESIZES:
             raise ConfigError(f"resize must be one of {', '.join(RESIZES)}, not {self.resize!r}")
         if not 0 < self.crop_share <= 1 or (self.crop_share != 1 and self.resize != "crop"):
             raise ConfigError(f"crop_share goes with resize 'crop' and is above 0 and at most 1, not {self.crop_share}")
+        if self.channels not in CHANNELS:
+            raise ConfigError(f"channels must be one of {', '.join(CHANNELS)}, not {self.channels!r}")
         if len(self.input_hw) != 2 or min(self.input_hw) < 1:
             raise ConfigError(f"input_hw must be two positive numbers, not {self.input_hw!r}")
 
     def to_json(self) -> Dict[str, Any]:
-        """Plain lists and numbers, for the manifest; `crop_share` only where it plays a part."""
+        """Plain lists and numbers, for the manifest; without what plays no part.
+
+        Bundles had their fingerprints before there were `crop_share` and `channels`, and keep them.
+        """
         fields = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        if self.resize != "crop":  # so that manifests of before there was cropping keep their fingerprint
+        if self.resize != "crop":
             del fields["crop_share"]
+        if self.channels == "rgb":
+            del fields["channels"]
         return fields
+
+    def but(
+        self,
+        resize: Optional[str] = None,
+        pad_pixel: Optional[float] = None,
+        mean: Optional[Tuple[float, float, float]] = None,
+        std: Optional[Tuple[float, float, float]] = None,
+        channels: Optional[str] = None,
+    ) -> "Preprocess":
+        """The same but for what is given. Where that changes `resize` to "crop", the usual share is kept."""
+        given = {"resize": resize, "pad_pixel": pad_pixel, "mean": mean, "std": std, "channels": channels}
+        fields: Dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        if fields.get("resize", self.resize) != self.resize:
+            fields["crop_share"] = USUAL_CROP_SHARE if fields["resize"] == "crop" else 1.0
+        return replace(self, **fields)
 
     @classmethod
     def from_json(cls, values: Dict[str, Any]) -> "Preprocess":
@@ -205,7 +231,8 @@ def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """uint8 [H, W, 3] RGB to the network's float32 [1, 3, H, W]."""
     unit = pixels.astype(np.float32) / 255.0
     scaled = (unit - np.array(preprocess.mean, np.float32)) / np.array(preprocess.std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+    ordered = scaled if preprocess.channels == "rgb" else scaled[:, :, ::-1]
+    return np.ascontiguousarray(ordered.transpose(2, 0, 1)[None])
 
 
 def to_input(image_rgb: np.ndarray, preprocess: Preprocess) -> Tuple[np.ndarray, Placement]:

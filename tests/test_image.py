@@ -155,3 +155,24 @@ def test_a_crop_is_said_only_where_there_is_one() -> None:
     for wrong in ({"resize": "stretch", "crop_share": 0.5}, {"resize": "crop", "crop_share": 0.0}):
         with pytest.raises(ConfigError, match="crop_share"):
             Preprocess((8, 8), **wrong)  # type: ignore[arg-type]
+
+
+def test_channels_in_the_other_order() -> None:
+    pixels = np.uint8([[[0, 51, 255], [255, 0, 102]]])
+    as_rgb, as_bgr = (normalise(pixels, Preprocess((1, 2), mean=(0.1, 0.2, 0.3), channels=c)) for c in ("rgb", "bgr"))
+    np.testing.assert_array_equal(as_bgr, as_rgb[:, ::-1])
+    with pytest.raises(ConfigError, match="channels must be one of rgb, bgr, not 'yuv'"):
+        Preprocess((1, 2), channels="yuv")
+
+
+def test_a_fingerprint_says_nothing_of_what_plays_no_part() -> None:
+    assert set(Preprocess((1, 2)).to_json()) == {"input_hw", "resize", "pad_pixel", "mean", "std"}
+    told = Preprocess((1, 2), resize="crop", channels="bgr")
+    assert Preprocess.from_json(told.to_json()) == told
+
+
+def test_the_same_but_for_what_is_given() -> None:
+    crop = Preprocess((1, 2), resize="crop", crop_share=0.875)
+    assert crop.but() == crop and crop.but(resize="crop") == crop
+    assert crop.but(resize="stretch", channels="bgr") == Preprocess((1, 2), "stretch", channels="bgr")
+    assert Preprocess((1, 2)).but(resize="crop") == crop

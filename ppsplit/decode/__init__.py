@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple, Union
-
-import numpy as np
+from typing import Any, Callable, Dict, List, Tuple
 
 from ppsplit.bundle import DecodeSpec
 from ppsplit.decode.classify import Classifier
+from ppsplit.decode.picodet import PicoDetDecoder
 from ppsplit.decode.yolov3 import YoloV3Decoder
 from ppsplit.decode.yolov8 import YoloV8Decoder
+from ppsplit.decode.yolox import YoloXDecoder
 from ppsplit.errors import InferenceRuntimeError
 
-Outputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
 # (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> for each image one Detections, or for the
 # family "classify" one Classification
 Decoder = Callable[..., List[Any]]
 
 CLASSIFY = "classify"  # the family whose images have classes, not boxes
 FAMILIES: Dict[str, Callable[..., Decoder]] = {
+    CLASSIFY: Classifier,
+    "picodet": PicoDetDecoder,
     "yolov3": YoloV3Decoder,
     "yolov8": YoloV8Decoder,
-    CLASSIFY: Classifier,
+    "yolox": YoloXDecoder,
 }
 
 

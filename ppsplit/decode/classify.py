@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ppsplit.classification import Classification
+from ppsplit.decode.heads import Outputs
 from ppsplit.errors import InferenceRuntimeError
 
 
@@ -39,7 +40,7 @@ class Classifier:
 
     def __call__(
         self,
-        outputs: Union[Mapping[str, np.ndarray], Sequence[np.ndarray]],
+        outputs: Outputs,
         score_threshold: Optional[float] = None,
         iou_threshold: Optional[float] = None,
         max_detections: Optional[int] = None,

@@ -8,17 +8,16 @@ A box counts once for every class whose score is above the threshold; NMS is cla
 
 from __future__ import annotations
 
-from typing import List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ppsplit.decode.heads import MAX_CANDIDATES, Outputs, checked_heads
 from ppsplit.decode.prototypes import assemble_masks
 from ppsplit.decode.sigmoid import logit, sigmoid
 from ppsplit.detections import Detections, class_wise_nms_index
-from ppsplit.errors import InferenceRuntimeError
 
 BINS = 16
-MAX_CANDIDATES = 3000  # (box, class) pairs an image that NMS gets to see, the best ones
 MAPS, EXPORTED = "maps", "exported"
 
 
@@ -76,7 +75,7 @@ class YoloV8Decoder:
 
     def __call__(
         self,
-        outputs: Union[Mapping[str, np.ndarray], Sequence[np.ndarray]],
+        outputs: Outputs,
         score_threshold: Optional[float] = None,
         iou_threshold: Optional[float] = None,
         max_detections: Optional[int] = None,
@@ -98,7 +97,7 @@ class YoloV8Decoder:
         score_threshold = self.score_threshold if score_threshold is None else score_threshold
         iou_threshold = self.iou_threshold if iou_threshold is None else iou_threshold
         max_detections = self.max_detections if max_detections is None else max_detections
-        tensors = self._checked(list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs))
+        tensors = checked_heads(outputs, self._shapes())
         cells, prototypes = (tensors[:-1], tensors[-1]) if self.mask_channels else (tensors, None)
         found = []
         for image in range(len(tensors[0])):
@@ -149,23 +148,6 @@ class YoloV8Decoder:
         else:
             shapes = [(4 * BINS + extra, self.input_hw[0] // s, self.input_hw[1] // s) for s in self.strides]
         return shapes + ([(self.mask_channels, -1, -1)] if self.mask_channels else [])
-
-    def _checked(self, tensors: List[np.ndarray]) -> List[np.ndarray]:
-        shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
-        expected = self._shapes()
-        fits = len(shapes) == len(expected) and len({tensor.shape[:1] for tensor in tensors}) == 1
-        if not fits or any(
-            len(shape) != len(wanted) or any(w not in (-1, s) for s, w in zip(shape, wanted))
-            for shape, wanted in zip(shapes, expected)
-        ):
-            raise InferenceRuntimeError(
-                f"the outputs have shapes {shapes} for each image, expected {expected}, in this order; the decode "
-                "parameters must belong to the network"
-            )
-        # a NaN would compare as no detection and pass in silence
-        if not all(np.isfinite(tensor).all() for tensor in tensors):
-            raise InferenceRuntimeError("the outputs hold values that are not finite; certify the bundle's programs")
-        return tensors
 
 
 def _mean_of_bins(logits: np.ndarray) -> np.ndarray:

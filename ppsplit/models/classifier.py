@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Dict, List, Tuple
 
 from ppsplit.bundle import DecodeSpec
-from ppsplit.image import Preprocess
+from ppsplit.image import USUAL_CROP_SHARE, Preprocess
 from ppsplit.models.blocks import ConvBN
 from ppsplit.models.family import ModelFamily
 from ppsplit.models.foreign_layers import fill_from_paddle, fill_from_torch, params_of_file
@@ -18,7 +18,7 @@ from ppsplit.models.paddledetection import IMAGENET_MEAN, IMAGENET_STD
 from ppsplit.paddle_first import paddle
 
 # the shorter side to 256 pixels, of which the middle 224, as ImageNet's classifiers are measured
-CENTRE_CROP = Preprocess((224, 224), resize="crop", mean=IMAGENET_MEAN, std=IMAGENET_STD, crop_share=0.875)
+CENTRE_CROP = Preprocess((224, 224), resize="crop", mean=IMAGENET_MEAN, std=IMAGENET_STD, crop_share=USUAL_CROP_SHARE)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict
 
-from ppsplit.image import Preprocess
 from ppsplit.models.blocks import ConvBN, scaled
-from ppsplit.models.classifier import Classifier, ClassifierParams, classifier_family, conv_and_norm
+from ppsplit.models.classifier import CENTRE_CROP, Classifier, ClassifierParams, classifier_family, conv_and_norm
 from ppsplit.models.inverted_residual import Convs, StageParams, stage
 from ppsplit.paddle_first import paddle
 
@@ -109,5 +108,5 @@ EFFICIENTNET_LITE0 = classifier_family(
     EfficientNetLiteParams(),
     default_cut="stage3",
     reference_cuts=("stage1", "stage2", "stage3", "stage5", "stage7", "pool"),
-    preprocess=Preprocess((224, 224), resize="crop", mean=(MEAN,) * 3, std=(STD,) * 3, crop_share=0.875),
+    preprocess=CENTRE_CROP.but(mean=(MEAN,) * 3, std=(STD,) * 3),
 )
