@@ -167,7 +167,7 @@ def test_channels_in_the_other_order() -> None:
 
 def test_a_fingerprint_says_nothing_of_what_plays_no_part() -> None:
     assert set(Preprocess((1, 2)).to_json()) == {"input_hw", "resize", "pad_pixel", "mean", "std"}
-    told = Preprocess((1, 2), resize="crop", channels="bgr")
+    told = Preprocess((1, 2), resize="crop", channels="bgr", interpolation="cubic")
     assert Preprocess.from_json(told.to_json()) == told
 
 
@@ -176,3 +176,11 @@ def test_the_same_but_for_what_is_given() -> None:
     assert crop.but() == crop and crop.but(resize="crop") == crop
     assert crop.but(resize="stretch", channels="bgr") == Preprocess((1, 2), "stretch", channels="bgr")
     assert Preprocess((1, 2)).but(resize="crop") == crop
+
+
+def test_interpolations_differ_and_nonsense_is_refused() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    linear, cubic = (fit(image, Preprocess((20, 20), interpolation=kind))[0] for kind in ("linear", "cubic"))
+    assert (linear != cubic).any()
+    with pytest.raises(ConfigError, match="interpolation must be one of linear, cubic, not 'area'"):
+        Preprocess((1, 2), interpolation="area")

@@ -27,6 +27,7 @@ def import_onnx(
     mean: Optional[Tuple[float, float, float]] = None,
     std: Optional[Tuple[float, float, float]] = None,
     channels: Optional[Literal["rgb", "bgr"]] = None,
+    interpolation: Optional[Literal["linear", "cubic"]] = None,
     boxes_in_pixels: bool = False,
     softmax: bool = True,
     class_names: Optional[Path] = None,
@@ -46,6 +47,7 @@ def import_onnx(
         mean: Subtracted from R, G, B in 0..1.
         std: Divided by.
         channels: Their order in the input.
+        interpolation: Of the resizing.
         boxes_in_pixels: Of yolox, the file returns boxes in pixels, not in cells.
         softmax: Of classify, the file returns logits, not probabilities.
         class_names: A text file with a name a line; by default COCO's for a detector of 80 classes.
@@ -61,7 +63,7 @@ def import_onnx(
         path=file,
         input_shape=_shape(input),
         family=decode,
-        fit=lambda usual: usual.but(resize, pad_pixel, mean, std, channels),
+        fit=lambda usual: usual.but(resize, pad_pixel, mean, std, channels, interpolation),
         in_pixels=boxes_in_pixels,
         softmax=softmax,
         class_names=_names(class_names),

@@ -17,7 +17,7 @@ AS_PIXELS = (1 / 255, 1 / 255, 1 / 255)  # a std that leaves values in 0..255
 
 # As the projects that publish the models do it: PaddleDetection, YOLOX, Ultralytics, torchvision.
 PREPROCESS: Dict[str, Callable[[Tuple[int, int]], Preprocess]] = {
-    "picodet": lambda hw: Preprocess(hw, "stretch", mean=IMAGENET_MEAN, std=IMAGENET_STD),
+    "picodet": lambda hw: Preprocess(hw, "stretch", mean=IMAGENET_MEAN, std=IMAGENET_STD, interpolation="cubic"),
     "yolox": lambda hw: Preprocess(hw, "letterbox", LETTERBOX.pad_pixel, std=AS_PIXELS, channels="bgr"),
     "yolov8": lambda hw: replace(LETTERBOX, input_hw=hw),
     "classify": lambda hw: replace(CENTRE_CROP, input_hw=hw),
