@@ -83,11 +83,9 @@ class Preprocess:
         interpolation: Optional[str] = None,
     ) -> "Preprocess":
         """The same but for what is given. Where that changes `resize` to "crop", the usual share is kept."""
-        given = {
-            **{"resize": resize, "pad_pixel": pad_pixel, "mean": mean, "std": std},
-            **{"channels": channels, "interpolation": interpolation},
-        }
-        fields: Dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        given: Dict[str, Any] = {"resize": resize, "pad_pixel": pad_pixel, "mean": mean, "std": std}
+        given.update({"channels": channels, "interpolation": interpolation})
+        fields = {name: value for name, value in given.items() if value is not None}
         if fields.get("resize", self.resize) != self.resize:
             fields["crop_share"] = USUAL_CROP_SHARE if fields["resize"] == "crop" else 1.0
         return replace(self, **fields)
