@@ -30,10 +30,10 @@ from ppsplit.files import sha256_of  # noqa: E402
 from ppsplit.image import list_images  # noqa: E402
 from ppsplit.models import model_family  # noqa: E402
 from ppsplit.models.checkpoint import save_checkpoint  # noqa: E402
+from ppsplit.models.weights import load_network  # noqa: E402
 from ppsplit.prune.config import PruneConfig  # noqa: E402
 from ppsplit.prune.folder import MODEL, STEPS  # noqa: E402
 from ppsplit.train.log import read_log  # noqa: E402
-from ppsplit.train.setup import loaded_network  # noqa: E402
 
 COMMAND = "python benchmarks/prune_yolov3_tiny.py --data ROOT --images PHOTOS"
 RESULTS = ROOT / "benchmarks" / "results"
@@ -164,7 +164,7 @@ def _check_apart(coco_set: CocoSet, photos: List[Path]) -> None:
 
 def _unpruned(weights: Path, folder: Path) -> Contender:
     """The whole network, in a checkpoint as the others are."""
-    network, preprocess = loaded_network(NETWORK, weights)
+    network, preprocess = load_network(NETWORK, weights)
     save_checkpoint(network, folder / MODEL, preprocess)
     return Contender(UNPRUNED, folder / MODEL, folder / "bundle")
 

@@ -8,7 +8,8 @@ PPSplitError
 │   └── UnsafePickleError     a checkpoint asks for something to be executed
 ├── DownloadError             a named file could not be fetched or unpacked, or its hash is wrong
 ├── ProgramError              a frozen program cannot be read or used
-│   └── CutError              there is no such cut, or the program cannot be cut there
+│   ├── CutError              there is no such cut, or the program cannot be cut there
+│   └── OnnxError             an ONNX file cannot be read, or not be made a program
 ├── TrainingError             training cannot go on
 ├── ExportError               a step from frozen program to bundle failed
 │   ├── ConversionError       Paddle Lite cannot take the program for this target
@@ -64,6 +65,10 @@ class ProgramError(PPSplitError):
 
 class CutError(ProgramError):
     """There is no such cut, or the program cannot be cut there."""
+
+
+class OnnxError(ProgramError):
+    """An ONNX file cannot be read, or an operator in it cannot be taken."""
 
 
 class TrainingError(PPSplitError):

@@ -114,3 +114,73 @@ def test_preprocess_survives_json_and_refuses_nonsense() -> None:
         Preprocess((32, 32), resize="squash")
     with pytest.raises(ConfigError, match="positive"):
         Preprocess((0, 32))
+
+
+def test_imagenets_centre_crop() -> None:
+    """The shorter side to 256, the middle 224 of it: a picture of 512x1024 loses 16 and 144 pixels at each end."""
+    ramp = np.repeat(np.arange(1024) // 4, 512).reshape(1024, 512).T.astype(np.uint8)
+    image = np.repeat(ramp[:, :, None], 3, axis=2)
+    pixels, placement = fit(image, Preprocess((224, 224), resize="crop", crop_share=0.875))
+    assert pixels.shape == (224, 224, 3)
+    assert (placement.resized_hw, placement.offset_yx) == ((256, 512), (-16, -144))
+    assert pixels[0, 0, 0] == image[32, 288, 0] and pixels[-1, -1, 0] == image[479, 735, 0]
+    corners = placement.to_original(np.array([[0, 0, 224, 224]], np.float32))
+    assert corners.tolist() == [[288, 32, 736, 480]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(height=side, width=side, input_h=side, input_w=side, share=st.floats(0.5, 1.0))
+def test_cropping_fills_the_input_and_keeps_the_aspect(
+    height: int, width: int, input_h: int, input_w: int, share: float
+) -> None:
+    image = np.zeros((height, width, 3), np.uint8)
+    pixels, placement = fit(image, Preprocess((input_h, input_w), resize="crop", crop_share=share))
+    assert pixels.shape == (input_h, input_w, 3)
+    assert all(offset <= 0 and size + 2 * offset - n in (0, 1) for offset, size, n in zip(
+        placement.offset_yx, placement.resized_hw, (input_h, input_w)
+    ))  # fmt: skip
+    scales = [resized / original for resized, original in zip(placement.resized_hw, (height, width))]
+    assert abs(scales[0] - scales[1]) <= 1 / min(height, width) + 1e-6
+
+
+def test_a_thread_of_a_picture_is_not_cropped() -> None:
+    with pytest.raises(ImageError, match="too long and thin"):
+        fit(np.zeros((2, 20_000, 3), np.uint8), Preprocess((224, 224), resize="crop"))
+
+
+def test_a_crop_is_said_only_where_there_is_one() -> None:
+    assert "crop_share" not in Preprocess((8, 8)).to_json()
+    crop = Preprocess((8, 8), resize="crop", crop_share=0.875)
+    assert Preprocess.from_json(crop.to_json()) == crop
+    for wrong in ({"resize": "stretch", "crop_share": 0.5}, {"resize": "crop", "crop_share": 0.0}):
+        with pytest.raises(ConfigError, match="crop_share"):
+            Preprocess((8, 8), **wrong)  # type: ignore[arg-type]
+
+
+def test_channels_in_the_other_order() -> None:
+    pixels = np.uint8([[[0, 51, 255], [255, 0, 102]]])
+    as_rgb, as_bgr = (normalise(pixels, Preprocess((1, 2), mean=(0.1, 0.2, 0.3), channels=c)) for c in ("rgb", "bgr"))
+    np.testing.assert_array_equal(as_bgr, as_rgb[:, ::-1])
+    with pytest.raises(ConfigError, match="channels must be one of rgb, bgr, not 'yuv'"):
+        Preprocess((1, 2), channels="yuv")
+
+
+def test_a_fingerprint_says_nothing_of_what_plays_no_part() -> None:
+    assert set(Preprocess((1, 2)).to_json()) == {"input_hw", "resize", "pad_pixel", "mean", "std"}
+    told = Preprocess((1, 2), resize="crop", channels="bgr", interpolation="cubic")
+    assert Preprocess.from_json(told.to_json()) == told
+
+
+def test_the_same_but_for_what_is_given() -> None:
+    crop = Preprocess((1, 2), resize="crop", crop_share=0.875)
+    assert crop.but() == crop and crop.but(resize="crop") == crop
+    assert crop.but(resize="stretch", channels="bgr") == Preprocess((1, 2), "stretch", channels="bgr")
+    assert Preprocess((1, 2)).but(resize="crop") == crop
+
+
+def test_interpolations_differ_and_nonsense_is_refused() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    linear, cubic = (fit(image, Preprocess((20, 20), interpolation=kind))[0] for kind in ("linear", "cubic"))
+    assert (linear != cubic).any()
+    with pytest.raises(ConfigError, match="interpolation must be one of linear, cubic, not 'area'"):
+        Preprocess((1, 2), interpolation="area")

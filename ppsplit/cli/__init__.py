@@ -51,6 +51,7 @@ VERBS = {
     ),
     "eval": Verb("ppsplit.cli.eval", "evaluate", "measure the AP of weights on a set in COCO's format"),
     "export": Verb("ppsplit.cli.export", "export", "freeze a network for inference"),
+    "import": Verb("ppsplit.cli.import_onnx", "import_onnx", "make a frozen program of an ONNX file"),
     "export-split": Verb("ppsplit.cli.export_split", "export_split", "cut a network in two and write a bundle"),
     "export-quant": Verb("ppsplit.cli.export_quant", "export_quant", "quantize a program or a bundle's edge half"),
     "inspect": Verb("ppsplit.cli.inspect", "inspect_bundle", "show what is in a bundle"),
@@ -144,5 +145,6 @@ def load(name: str) -> Callable[..., Any]:
             raise
         raise ConfigError(
             f"{name} needs the package {error.name}, which is not installed; run `make venv`, "
-            "or install the extra ppsplit[workshop] (ppsplit[cloud] for serve and tail, ppsplit[edge] for client)"
+            "or install the extra ppsplit[workshop] (ppsplit[cloud] for serve and tail, ppsplit[edge] for client, "
+            "ppsplit[onnx] for import)"
         ) from error

@@ -5,26 +5,27 @@ from __future__ import annotations
 import datetime
 import platform
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple, Union
 
 from ppsplit.bundle import Bundle
 from ppsplit.cli.options import Names
 from ppsplit.cli.progress import row_progress
 from ppsplit.cli.tables import print_table
+from ppsplit.data.class_folder import ClassFolder
 from ppsplit.data.coco import CocoSet
-from ppsplit.evaluate.plot import plot_ap_against_bytes
+from ppsplit.decode import CLASSIFY
+from ppsplit.errors import ConfigError
+from ppsplit.evaluate.class_table import class_table
+from ppsplit.evaluate.plot import plot_against_bytes
 from ppsplit.evaluate.split_table import split_table
 
-# What fits a screen; the JSON holds all.
-COLUMNS = (
-    *("name", "edge_macs_share", "ap", "ap50", "payload_bytes", "payload_bytes_p95", "head_ms", "encode_ms"),
-    *("network_ms", "tail_ms", "decode_ms", "total_ms", "edge_peak_rss_mib"),
-)
+BOX_MEASURES, CLASS_MEASURES = ("ap", "ap50"), ("top1", "top5")
+LABELS = {"ap": "AP (IoU .50:.95)", "top1": "top-1 accuracy"}
 
 
 def eval_infer(
-    data: Path,
     images: Path,
+    data: Optional[Path] = None,
     bundle: Path = Path("freezed/yolov3_tiny-split"),
     rows: Names = [],  # noqa: B006  only read
     limit: Optional[int] = None,
@@ -32,11 +33,11 @@ def eval_infer(
     json: Path = Path("output/eval.json"),
     plot: Path = Path("output/eval.png"),
 ) -> None:
-    """Measure AP, bytes, milliseconds and memory of every way a photo can go, over real processes and sockets.
+    """Measure AP (or top-1 and top-5), bytes, milliseconds and memory of every way a photo can go, for real.
 
     Args:
-        data: Annotations in COCO's format.
-        images: The folder with their images.
+        images: The folder with the images; for a classifier, with a subfolder for each class.
+        data: Annotations of the images, in COCO's format; for detectors.
         bundle: The bundle to measure.
         rows: Only these rows, by name or the beginning of it, such as split or jpeg/q75.
         limit: Only so many images.
@@ -44,12 +45,26 @@ def eval_infer(
         json: Where to write the table.
         plot: Where to draw AP against bytes.
     """
-    measure(bundle, CocoSet.open(data, images), rows, limit, threads, json, plot)
+    measure(bundle, _labelled(Bundle.open(bundle), images, data), rows, limit, threads, json, plot)
+
+
+def _labelled(bundle: Bundle, images: Path, data: Optional[Path]) -> Union[CocoSet, ClassFolder]:
+    manifest = bundle.manifest
+    if manifest.decode.family == CLASSIFY:
+        if data is not None:
+            raise ConfigError(
+                f"{manifest.name} is a classifier: its --images is a folder with a subfolder for each class, and there "
+                "are no annotations; leave --data out"
+            )
+        return ClassFolder.open(images, manifest.class_names, int(manifest.decode.params["num_classes"]))
+    if data is None:
+        raise ConfigError(f"{manifest.name} is a detector: give annotations in COCO's format with --data")
+    return CocoSet.open(data, images)
 
 
 def measure(
     bundle: Path,
-    coco_set: CocoSet,
+    labelled: Union[CocoSet, ClassFolder],
     rows: Sequence[str],
     limit: Optional[int],
     threads: int,
@@ -59,21 +74,32 @@ def measure(
 ) -> None:
     """Measure, print, write and draw the table; `command` is noted as what made it."""
     opened = Bundle.open(bundle)
-    coco_set = coco_set.first(limit) if limit is not None else coco_set
+    labelled = labelled.first(limit) if limit is not None else labelled
     with row_progress() as progress:
-        results = split_table(opened, coco_set, rows, threads, progress)
+        if isinstance(labelled, ClassFolder):
+            measures, results = CLASS_MEASURES, class_table(opened, labelled, rows, threads, progress)
+        else:
+            measures, results = BOX_MEASURES, split_table(opened, labelled, rows, threads, progress)
     about = {
         "command": command or "ppsplit eval-infer",
         "model": opened.manifest.model,
-        "images": len(coco_set.images),
+        "images": len(labelled.images),
         "cpu": cpu_name(),
         "threads": threads,
         "date": datetime.date.today().isoformat(),
     }
-    title = f"{opened.manifest.model} on {len(coco_set.images)} images"
-    print_table(results, COLUMNS, title=title, json_path=json, about=about)
-    plot_ap_against_bytes(results, plot)
+    title = f"{opened.manifest.model} on {len(labelled.images)} images"
+    print_table(results, _columns(measures), title=title, json_path=json, about=about)
+    plot_against_bytes(results, plot, measures[0], LABELS[measures[0]])
     print(f"table {json}, plot {plot}")
+
+
+def _columns(measures: Tuple[str, str]) -> Tuple[str, ...]:
+    """What fits a screen; the JSON holds all."""
+    return (
+        *("name", "edge_macs_share", *measures, "payload_bytes", "payload_bytes_p95", "head_ms", "encode_ms"),
+        *("network_ms", "tail_ms", "decode_ms", "total_ms", "edge_peak_rss_mib"),
+    )
 
 
 def cpu_name() -> str:

@@ -19,7 +19,7 @@ def export(
     """Freeze a network for inference: batch norm folded, batch size open.
 
     Args:
-        model: The network, yolov3_tiny or yolov3_darknet53.
+        model: The network, such as yolov3_tiny, yolo11n, yolov8n-seg or resnet50.
         weights: Weight file; by default the zoo's for this network, fetched if need be.
         cfg: Darknet's description of the network, to be checked against ours.
         input_hw: Input height and width in pixels; by default the network's own.

@@ -21,9 +21,9 @@ from ppsplit.models import MODELS
 def export_split(
     model: str = "yolov3_tiny",
     program: Optional[Path] = None,
-    resize: Literal["letterbox", "stretch"] = "stretch",
-    mean: Tuple[float, float, float] = (0.0, 0.0, 0.0),
-    std: Tuple[float, float, float] = (1.0, 1.0, 1.0),
+    resize: Optional[Literal["letterbox", "stretch", "crop"]] = None,
+    mean: Optional[Tuple[float, float, float]] = None,
+    std: Optional[Tuple[float, float, float]] = None,
     weights: Optional[Path] = None,
     cfg: Optional[Path] = None,
     input_hw: Optional[Tuple[int, int]] = None,
@@ -45,11 +45,11 @@ def export_split(
     """Cut a network in two and write a certified bundle.
 
     Args:
-        model: The network, yolov3_tiny or yolov3_darknet53.
+        model: The network, such as yolov3_tiny, yolo11n, yolov8n-seg or resnet50.
         program: Cut this frozen Paddle program instead: a folder of `ppsplit export`, or a .pdmodel file.
-        resize: How photos become the input of a .pdmodel from elsewhere.
-        mean: Likewise, subtracted from R, G, B in 0..1.
-        std: Likewise, divided by.
+        resize: How photos become the input of a .pdmodel from elsewhere; by default stretch.
+        mean: Likewise, subtracted from R, G, B in 0..1; by default 0.
+        std: Likewise, divided by; by default 1.
         weights: Weight file; by default the zoo's for this network, fetched if need be.
         cfg: Darknet's description of the network, to be checked against ours.
         input_hw: Input height and width in pixels; by default the network's own.
@@ -73,8 +73,8 @@ def export_split(
     quantizers = chosen_quantizers(quant, edge_memory, bits, weights)
     check_choices("nb", nb, TARGETS)
     frozen = _frozen(model, program, weights, cfg, input_hw, prune)
-    if frozen.decode.family == RAW:
-        frozen = replace(frozen, preprocess=replace(frozen.preprocess, resize=resize, mean=mean, std=std))
+    if frozen.decode.family == RAW:  # what is not said stays: an imported program knows its own
+        frozen = replace(frozen, preprocess=frozen.preprocess.but(resize=resize, mean=mean, std=std))
     if list_cuts:
         print_table(cut_rows(frozen), title=f"cuts of {frozen.name}", json_path=json)
         return

@@ -37,7 +37,7 @@ def infer(
         input: A photo or a folder of photos.
         bundle: Take the whole network of this bundle.
         program: Take this frozen program instead, a folder of `ppsplit export` or a .pdmodel file.
-        model: Without either, the network to build, yolov3_tiny or yolov3_darknet53.
+        model: Without either, the network to build, such as yolov3_tiny, yolo11n, yolov8n-seg or resnet50.
         weights: Its weight file; by default the zoo's for this network.
         output: Folder for drawn pictures.
         score_threshold: Drop objects below this score; by default the model's own.

@@ -21,3 +21,17 @@ def row_progress() -> Iterator[Callable[[str, int, int], None]]:
 
         yield show
         bar.update(task, description="done", completed=bar.tasks[0].total or 0)
+
+
+@contextlib.contextmanager
+def step_progress(steps: int) -> Iterator[Callable[[str], None]]:
+    """A bar over `steps` steps; yields a function that is told what begins."""
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("starting", total=steps, completed=-1)
+
+        def show(what: str) -> None:
+            bar.update(task, description=what, advance=1)
+
+        yield show
+        bar.update(task, description="done", completed=steps)

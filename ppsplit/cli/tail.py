@@ -34,11 +34,10 @@ def tail(
 
 
 def result_rows(result: Result, class_names: Sequence[str]) -> List[Dict[str, Any]]:
-    """A row for each object found, or for each raw output where nothing decodes them."""
-    if result.detections is None:
-        return [{"output": name, "shape": list(array.shape)} for name, array in (result.outputs or {}).items()]
+    """A row for each object found, for each class told, or for each raw output where nothing decodes them."""
+    decoded: Sequence[Any] = result.detections or result.classifications or ()
+    if result.outputs is not None:
+        return [{"output": name, "shape": list(array.shape)} for name, array in result.outputs.items()]
     return [
-        {"image": number, **record}
-        for number, found in enumerate(result.detections)
-        for record in found.to_records(class_names)
+        {"image": number, **record} for number, found in enumerate(decoded) for record in found.to_records(class_names)
     ]

@@ -9,6 +9,7 @@ from ppsplit.cli.learning import configured, hush_paddle, next_command
 from ppsplit.cli.training_bar import TrainingBar
 from ppsplit.data.layout import find_split
 from ppsplit.export.network import find_weights
+from ppsplit.models import model_family
 from ppsplit.train.config import TrainConfig
 from ppsplit.train.loop import Training
 from ppsplit.train.parallel import Processes
@@ -24,6 +25,7 @@ def train(argv: Sequence[str], prog: str = "ppsplit train") -> int:
 def train_with(config: TrainConfig) -> None:
     """Train, with a progress bar on the error stream and a last line on the other."""
     hush_paddle()
+    model_family(config.model).check_trainable()
     processes = Processes.join()
     find_split(config.root, config.train_split)  # before anything is fetched
     # the first process fetches what is missing, the others find it there

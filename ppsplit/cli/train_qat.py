@@ -27,6 +27,7 @@ def fine_tune_with(config: QatConfig) -> None:
         PPSplitError: something chosen cannot be used.
     """
     hush_paddle()
+    model_family(config.model).check_trainable()
     if not config.images.exists():  # before anything is fetched
         raise DataError(
             f"no photos in {config.images}: give a folder of some hundred photos like those the network will see with "

@@ -13,14 +13,11 @@ RAW_ENCODING = "fp32"
 
 
 def to_json(result: Result, manifest: Manifest) -> Dict[str, Any]:
-    """The JSON answer of wire/FORMAT.md section 6; for results with detections."""
-    assert result.detections is not None
-    return {
-        "bundle": manifest.fingerprint,
-        "cut": result.cut,
-        "detections": [found.to_records() for found in result.detections],
-        "times_ms": result.times_ms,
-    }
+    """The JSON answer of wire/FORMAT.md section 6; for results with detections or classes."""
+    key, records = "detections", [found.to_records() for found in result.detections or ()]
+    if result.classifications is not None:
+        key, records = "classifications", [found.to_records() for found in result.classifications]
+    return {"bundle": manifest.fingerprint, "cut": result.cut, key: records, "times_ms": result.times_ms}
 
 
 def to_frame(result: Result, manifest: Manifest) -> bytes:

@@ -1,4 +1,4 @@
-"""What the cloud half computes: features to detections. Knows frames and bundles, not HTTP."""
+"""What the cloud half computes: features to detections, or classes. Knows frames and bundles, not HTTP."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Dict, Iterator, List, Mapping, Optional, Tuple
 import numpy as np
 
 from ppsplit.bundle import FULL, TAIL, Bundle, Cut, TensorSpec
+from ppsplit.classification import Classification
 from ppsplit.cloud.jpeg import jpeg_hw
 from ppsplit.cloud.refusal import RefusedError
 from ppsplit.codec import MAX_BATCH, EncodedTensor, FeatureCodec
-from ppsplit.decode import Decoder, build_decoder
+from ppsplit.decode import CLASSIFY, Decoder, build_decoder
 from ppsplit.detections import Detections
 from ppsplit.errors import BundleError, InferenceRuntimeError
 from ppsplit.image import decode_image, normalise
@@ -37,14 +38,17 @@ class Result:
     Attributes:
         cut: where the network was divided, None for a whole picture.
         times_ms: decode_features (or the picture's decoding), tail (or the whole network), decode.
-        detections: one for each image of the batch, boxes in input pixels; None where the family is "raw".
+        detections: one for each image of the batch, boxes in input pixels; None where the family is "raw" or
+            "classify".
         outputs: the network's raw outputs where the family is "raw", else None.
+        classifications: one for each image of the batch where the family is "classify", else None.
     """
 
     cut: Optional[str]
     times_ms: Dict[str, float] = field(default_factory=dict)
     detections: Optional[List[Detections]] = None
     outputs: Optional[Tensors] = None
+    classifications: Optional[List[Classification]] = None
 
     @contextlib.contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -162,7 +166,11 @@ class Engine:
             if self._decoder is None:
                 result.outputs = outputs
             else:
-                result.detections = self._decoder(outputs, **options.to_map())
+                decoded = self._decoder(outputs, **options.to_map())
+                if self.bundle.manifest.decode.family == CLASSIFY:
+                    result.classifications = decoded
+                else:
+                    result.detections = decoded
         return result
 
     def _run(self, part: str, cut: Cut, feeds: Mapping[str, np.ndarray]) -> Tensors:

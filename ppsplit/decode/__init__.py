@@ -1,21 +1,29 @@
-"""Raw heads to detections, one file a model family. numpy only."""
+"""Raw outputs to detections or classes, one file a model family. numpy only."""
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List, Mapping, Sequence, Tuple, Union
-
-import numpy as np
+from typing import Any, Callable, Dict, List, Tuple
 
 from ppsplit.bundle import DecodeSpec
+from ppsplit.decode.classify import Classifier
+from ppsplit.decode.picodet import PicoDetDecoder
 from ppsplit.decode.yolov3 import YoloV3Decoder
-from ppsplit.detections import Detections
+from ppsplit.decode.yolov8 import YoloV8Decoder
+from ppsplit.decode.yolox import YoloXDecoder
 from ppsplit.errors import InferenceRuntimeError
 
-Outputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
-# (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> one Detections per image
-Decoder = Callable[..., List[Detections]]
+# (outputs, score_threshold=None, iou_threshold=None, max_detections=None) -> for each image one Detections, or for the
+# family "classify" one Classification
+Decoder = Callable[..., List[Any]]
 
-FAMILIES: Dict[str, Callable[..., Decoder]] = {"yolov3": YoloV3Decoder}
+CLASSIFY = "classify"  # the family whose images have classes, not boxes
+FAMILIES: Dict[str, Callable[..., Decoder]] = {
+    CLASSIFY: Classifier,
+    "picodet": PicoDetDecoder,
+    "yolov3": YoloV3Decoder,
+    "yolov8": YoloV8Decoder,
+    "yolox": YoloXDecoder,
+}
 
 
 def build_decoder(spec: DecodeSpec, input_hw: Tuple[int, int]) -> Decoder:
@@ -26,8 +34,8 @@ def build_decoder(spec: DecodeSpec, input_hw: Tuple[int, int]) -> Decoder:
         input_hw: the network's input, in pixels.
 
     Returns:
-        a callable from raw outputs, in the manifest's order, to the detections of each image, boxes in input
-        pixels. Thresholds that are not given are the spec's.
+        a callable from raw outputs, in the manifest's order, to what each image holds: detections, boxes in
+        input pixels, or for the family "classify" its classes. Thresholds that are not given are the spec's.
 
     Raises:
         InferenceRuntimeError: an unknown family, or its parameters are not as it needs them.

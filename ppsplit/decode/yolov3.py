@@ -8,14 +8,15 @@ A box counts once for every class whose score is strictly above the threshold; N
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Sequence, Tuple, Union
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ppsplit.decode.heads import MAX_CANDIDATES, Outputs
+from ppsplit.decode.sigmoid import sigmoid
 from ppsplit.detections import Detections, class_wise_nms
 from ppsplit.errors import InferenceRuntimeError
 
-MAX_CANDIDATES = 3000  # (box, class) pairs an image that NMS gets to see, the best ones
 MAX_LOG_SIZE = 10.0  # exp(10) anchors are wider than any image; beyond, areas would overflow float32
 
 
@@ -62,7 +63,7 @@ class YoloV3Decoder:
 
     def __call__(
         self,
-        outputs: Union[Mapping[str, np.ndarray], Sequence[np.ndarray]],
+        outputs: Outputs,
         score_threshold: Optional[float] = None,
         iou_threshold: Optional[float] = None,
         max_detections: Optional[int] = None,
@@ -91,7 +92,7 @@ class YoloV3Decoder:
             found.append(class_wise_nms(candidates, iou_threshold, max_detections))
         return found
 
-    def _checked(self, outputs: Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]) -> List[np.ndarray]:
+    def _checked(self, outputs: Outputs) -> List[np.ndarray]:
         """The heads as [N, A, 5 + C, H, W]."""
         heads = list(outputs.values()) if isinstance(outputs, Mapping) else list(outputs)
         shapes = [tuple(head.shape) for head in heads]
@@ -141,8 +142,3 @@ def _decode_head(
     half = anchors[anchor] * np.exp(np.minimum(raw[:, 2:4], MAX_LOG_SIZE)) / 2
     boxes = np.concatenate([centre - half, centre + half], axis=1).astype(np.float32)
     return boxes[cell], scores[cell, class_ids].astype(np.float32), class_ids.astype(np.int64)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-x)), float, without overflow."""
-    return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(x.dtype, copy=False)

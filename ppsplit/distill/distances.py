@@ -14,7 +14,7 @@ from typing import Dict, List, Mapping, Sequence
 import numpy as np
 
 from ppsplit.distill.walk import Maps
-from ppsplit.models import Params
+from ppsplit.models.anchors import AnchorParams
 from ppsplit.paddle_first import paddle
 
 PARTS = ("box", "objectness", "class", "feature")
@@ -22,7 +22,7 @@ SURE_ENOUGH = 0.002  # added to the teacher's objectness as a weight: AP also co
 
 
 def head_distances(
-    student: Sequence[paddle.Tensor], teacher: Sequence[paddle.Tensor], params: Params
+    student: Sequence[paddle.Tensor], teacher: Sequence[paddle.Tensor], params: AnchorParams
 ) -> Dict[str, paddle.Tensor]:
     """The distances at the heads.
 

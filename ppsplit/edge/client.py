@@ -1,4 +1,4 @@
-"""Pictures to detections through the two halves, or through what competes with them."""
+"""Pictures to detections or classes through the two halves, or through what competes with them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 
 from ppsplit.bundle import Bundle, Manifest
+from ppsplit.classification import Classification
 from ppsplit.codec import EncodedTensor, FeatureCodec
-from ppsplit.decode import build_decoder
+from ppsplit.decode import CLASSIFY, build_decoder
 from ppsplit.detections import Detections
 from ppsplit.edge.head import Head
 from ppsplit.edge.link import Link, Reply
@@ -31,12 +32,13 @@ class EdgeResult:
 
     Attributes:
         image_hw: of the original, in pixels.
-        detections: boxes in original pixels; None where the bundle's decode family is "raw".
+        detections: boxes in original pixels; None where the bundle's decode family is "raw" or "classify".
         outputs: raw outputs, batch of one, where the family is "raw"; else None.
         times_ms: by stage (`timing.STAGES`); network is the round trip less the server's own stages. Of a batch,
             each picture's even share, as for the bytes.
         payload_bytes: of the HTTP body sent.
         received_bytes: of the body that came back.
+        classification: the likeliest classes where the family is "classify"; else None.
     """
 
     image_hw: Tuple[int, int]
@@ -45,14 +47,16 @@ class EdgeResult:
     times_ms: Dict[str, float]
     payload_bytes: int
     received_bytes: int
+    classification: Optional[Classification] = None
 
 
 @dataclass
 class _Found:
-    """Of a whole batch: detections in input pixels, or raw outputs."""
+    """Of a whole batch: detections in input pixels, classes, or raw outputs."""
 
     detections: Optional[List[Detections]] = None
     outputs: Optional[Tensors] = None
+    classifications: Optional[List[Classification]] = None
 
 
 class Client(ABC):
@@ -139,7 +143,9 @@ class LocalClient(Client):
         with times.measure("decode"):
             found = _Found(outputs=outputs)
             if self._decoder is not None:
-                found = _Found(self._decoder(outputs, **self.options.to_map()))
+                decoded = self._decoder(outputs, **self.options.to_map())
+                is_classes = self.bundle.manifest.decode.family == CLASSIFY
+                found = _Found(classifications=decoded) if is_classes else _Found(decoded)
         return _results(found, placements, times, 0, 0)
 
 
@@ -172,10 +178,12 @@ def _understand(reply: Reply, manifest: Manifest, count: int, times: StageTimes)
     """
     try:
         is_frame = reply.content_type == TENSORS_TYPE
-        found, fingerprint, server_ms = _read_frame(reply, manifest) if is_frame else _read_json(reply)
+        found, fingerprint, server_ms = _read_frame(reply, manifest) if is_frame else _read_json(reply, manifest)
         stages = {stage: float(server_ms[stage]) for stage in SERVER_STAGES if stage in server_ms}
         _check_finite(found, stages)
-        batch = len(found.detections) if found.detections is not None else count
+        _check_masks(found, manifest.preprocess.input_hw)
+        decoded = found.detections if found.classifications is None else found.classifications
+        batch = len(decoded) if decoded is not None else count
     except (WireError, CodecError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise LinkError(f"the server's answer cannot be read ({error!r:.200}); is it a ppsplit server?") from error
     if fingerprint != manifest.fingerprint or batch != count:
@@ -188,8 +196,11 @@ def _understand(reply: Reply, manifest: Manifest, count: int, times: StageTimes)
     return found
 
 
-def _read_json(reply: Reply) -> Tuple[_Found, Any, Dict[str, Any]]:
+def _read_json(reply: Reply, manifest: Manifest) -> Tuple[_Found, Any, Dict[str, Any]]:
     values = json.loads(reply.body)
+    if manifest.decode.family == CLASSIFY:
+        classes = [Classification.from_records(records) for records in values["classifications"]]
+        return _Found(classifications=classes), values["bundle"], dict(values["times_ms"])
     detections = [Detections.from_records(records) for records in values["detections"]]
     return _Found(detections), values["bundle"], dict(values["times_ms"])
 
@@ -206,11 +217,18 @@ def _read_frame(reply: Reply, manifest: Manifest) -> Tuple[_Found, Any, Dict[str
 def _check_finite(found: _Found, stages: Dict[str, float]) -> None:
     """Raise ValueError for a number that no box, score or duration can be."""
     boxes = [d.boxes_xyxy for d in found.detections or ()]
-    scores = [d.scores for d in found.detections or ()]
+    scores = [d.scores for d in (*(found.detections or ()), *(found.classifications or ()))]
     if not all(np.isfinite(array).all() for array in (*boxes, *scores)):
         raise ValueError("a box or score is not finite")
     if not all(0 <= duration_ms < math.inf for duration_ms in stages.values()):
         raise ValueError(f"impossible durations {stages}")
+
+
+def _check_masks(found: _Found, input_hw: Tuple[int, int]) -> None:
+    """Raise ValueError for masks of another size than the input's: a few bytes of text may say any size."""
+    sizes = {mask.hw for objects in found.detections or () for mask in objects.masks or ()}
+    if sizes - {tuple(input_hw)}:
+        raise ValueError(f"masks of {sorted(sizes)[:4]}, the input is {tuple(input_hw)}")
 
 
 def _results(
@@ -222,11 +240,11 @@ def _results(
     for index, placement in enumerate(placements):
         detections = None
         if found.detections is not None:
-            detections = found.detections[index]
-            detections = detections.with_boxes(placement.to_original(detections.boxes_xyxy))
+            detections = placement.detections_to_original(found.detections[index])
         outputs = None
         if found.outputs is not None:
             outputs = {name: tensor[index : index + 1] for name, tensor in found.outputs.items()}
         shares = (round(sent_bytes / count), round(received_bytes / count))
-        results.append(EdgeResult(placement.original_hw, detections, outputs, times.per_image(count), *shares))
+        classes = found.classifications[index] if found.classifications is not None else None
+        results.append(EdgeResult(placement.original_hw, detections, outputs, times.per_image(count), *shares, classes))
     return results

@@ -12,7 +12,7 @@ import numpy as np
 
 from ppsplit.codec import MAX_BATCH
 from ppsplit.edge.client import Client, EdgeResult
-from ppsplit.edge.draw import draw_detections
+from ppsplit.edge.draw import draw_classification, draw_detections
 from ppsplit.edge.progress import ProgressBar
 from ppsplit.edge.report import ImageRecord, build_report
 from ppsplit.edge.sources import Photo, in_batches, read_photos
@@ -125,6 +125,9 @@ def _write_results(batch: Sequence[Photo], results: Sequence[EdgeResult], job: J
             write_bytes_atomically(target.with_name(f"{target.name}.npz"), _npz(result.outputs))
         elif result.detections is not None and job.draw:
             drawn = draw_detections(photo.image_rgb, result.detections, class_names)
+            write_bytes_atomically(*_encoded(target, drawn))
+        elif result.classification is not None and job.draw:
+            drawn = draw_classification(photo.image_rgb, result.classification, class_names)
             write_bytes_atomically(*_encoded(target, drawn))
 
 

@@ -17,7 +17,7 @@ class ImageRecord:
 
     Attributes:
         image: its path.
-        result: of the last round; its detections.
+        result: of the last round; its detections, or classes.
         rounds_ms: stage times of every round.
     """
 
@@ -30,11 +30,13 @@ class ImageRecord:
         return {stage: _median([round_ms[stage] for round_ms in self.rounds_ms]) for stage in STAGES}
 
     def to_json(self, class_names: Sequence[str]) -> Dict[str, Any]:
-        """JSON-ready; "outputs" (name to shape) instead of detections for the family "raw"."""
+        """JSON-ready; not detections but "classes" for the family "classify", "outputs" (name to shape) for "raw"."""
         result = self.result
         values: Dict[str, Any] = {"image": self.image, "image_hw": list(result.image_hw)}
         if result.detections is not None:
             values["detections"] = result.detections.to_records(class_names)
+        if result.classification is not None:
+            values["classes"] = result.classification.to_records(class_names)
         if result.outputs is not None:
             values["outputs"] = {name: list(tensor.shape) for name, tensor in result.outputs.items()}
         values.update(
@@ -90,7 +92,8 @@ def image_lines(report: Dict[str, Any]) -> List[str]:
     """What was seen, a line a picture."""
     lines = []
     for image in report["images"]:
-        seen = [f"{d.get('class_name', d['class_id'])} {d['score']:.2f}" for d in image.get("detections", [])]
+        found = image.get("detections", image.get("classes", []))
+        seen = [f"{d.get('class_name', d['class_id'])} {d['score']:.2f}" for d in found]
         shown = ", ".join(seen[:8]) + (f" and {len(seen) - 8} more" if len(seen) > 8 else "")
         lines.append(f"{image['image']}: {shown or ('raw outputs' if 'outputs' in image else 'nothing')}")
     return lines

@@ -18,7 +18,7 @@ from ppsplit.evaluate.rows import EDGE_ONLY_ROW, FULL_ROW, Row, edge_only_row, p
 from ppsplit.evaluate.whole import unsplit_bundle
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.program import FrozenProgram
-from ppsplit.metrics.coco_ap import coco_box_ap
+from ppsplit.metrics.coco_ap import coco_ap
 from ppsplit.runtime import native_target
 
 # COCO counts the 100 best detections of an image, however unsure.
@@ -37,8 +37,9 @@ def split_table(
         progress: called with a row's name, its number and how many there are, before it is measured.
 
     Returns:
-        rows: name, cut, edge_macs_share, runtime, precision, encoding, ap, ap50, payload_bytes (mean over
-        images), payload_bytes_p95, median milliseconds of each stage, edge_peak_rss_mib, images.
+        rows: name, cut, edge_macs_share, runtime, precision, encoding, ap, ap50, where there are masks
+        mask_ap and mask_ap50, payload_bytes (mean over images), payload_bytes_p95, median milliseconds of each stage,
+        edge_peak_rss_mib, images.
 
     Raises:
         DataError: the set's categories are not the model's classes.
@@ -92,8 +93,9 @@ def _accuracy(row: Row, report: Dict[str, Any], coco_set: CocoSet) -> Dict[str, 
     found = {ids[Path(image["image"]).name]: Detections.from_records(image["detections"]) for image in report["images"]}
     if len(found) != len(coco_set.images):
         raise DataError(f"row {row.name}: {len(coco_set.images) - len(found)} images could not be read")
-    precision = coco_box_ap(coco_set, found)
-    return {"ap": round(precision["ap"], 4), "ap50": round(precision["ap50"], 4)}
+    precision = coco_ap(coco_set, found)
+    shown = ("ap", "ap50", "mask_ap", "mask_ap50")  # the last two where there are masks
+    return {name: round(precision[name], 4) for name in shown if name in precision}
 
 
 def check_classes(bundle: Bundle, coco_set: CocoSet) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Certificate, Cut, ProgramFiles
 from ppsplit.bundle.precision import MIXED, PTQ, QAT
 from ppsplit.errors import CertificationError
+from ppsplit.export.program import FrozenProgram
+from ppsplit.export.reference import run_plainly
 from ppsplit.runtime import Runtime, Tensors, load_program, run_part, runs_here
 
 # Largest |split - full| over the largest |full| of an output. 8 bits and fewer change the result by design: reported.
@@ -21,9 +23,13 @@ TOLERANCES: Dict[str, Optional[float]] = {
 # Beyond this it is not rounding any more: an output that is off by several times its own range is noise.
 ABSURD = 10.0
 
+WHOLE_TOLERANCE = 1e-3  # of the optimised whole against the plain one: the order of sums differs in every layer
+
 
 def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Certificate]:
     """Run every head with every tail that this machine can run, against the whole network.
+
+    That one is compared with the plain executor first: a pass could make it as wrong as its halves.
 
     Args:
         images: network inputs, float32 [1, 3, H, W] each. They go one by one, and two as a batch where it is open.
@@ -38,6 +44,7 @@ def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Cert
         batches.append(np.concatenate([images[0], images[-1]]))
     full = load_program(bundle, bundle.program(cut, FULL, "paddle"))
     expected = [run_whole(bundle, full, batch) for batch in batches]
+    _check_whole(bundle, bundle.program(cut, FULL, "paddle"), batches, expected)
     certificates = []
     for tail_program in _runnable(cut, TAIL):
         tail = load_program(bundle, tail_program)
@@ -50,6 +57,20 @@ def certify(bundle: Bundle, cut: Cut, images: Sequence[np.ndarray]) -> List[Cert
             ]
             certificates.append(_certificate(head_program, tail_program.runtime, len(images), errors, where))
     return certificates
+
+
+def _check_whole(bundle: Bundle, whole: ProgramFiles, batches: Sequence[np.ndarray], found: Sequence[Tensors]) -> None:
+    """Raise CertificationError where the optimised whole is off from what its program says."""
+    program = FrozenProgram.load(bundle.path(whole.files["model"]).with_suffix(""))
+    for batch, outputs in zip(batches, found):
+        plain = run_plainly(program, {bundle.manifest.input.name: batch}, whole.outputs)
+        expected = {spec.name: plain[name] for spec, name in zip(bundle.manifest.outputs, whole.outputs)}
+        _, relative = compare(outputs, expected, "the whole network in Paddle Inference")
+        if not relative <= WHOLE_TOLERANCE:
+            raise CertificationError(
+                f"the whole network in Paddle Inference differs by {relative:.2e} relative from what its program "
+                f"says, {WHOLE_TOLERANCE:.0e} is allowed; one of its optimisations does not bear this program"
+            )
 
 
 def _runnable(cut: Cut, part: str) -> List[ProgramFiles]:

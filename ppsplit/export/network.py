@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any, Optional, Tuple
+from typing import Optional, Tuple
 
 from ppsplit.errors import ConfigError
 from ppsplit.export.freeze import FrozenModel, trace
 from ppsplit.files import sha256_of
-from ppsplit.image import Preprocess
 from ppsplit.models import class_names_of, decode_spec, model_family
-from ppsplit.models.checkpoint import read_checkpoint
 from ppsplit.models.fold import fold_batch_norm
-from ppsplit.models.weights import load_weights
+from ppsplit.models.weights import load_network
 from ppsplit.zoo import ZOO, download
 
 PRUNED_DIR = Path("pruned_model")
-CHECKPOINT_SUFFIX = ".npz"
 
 
 def freeze_model(
@@ -27,8 +24,8 @@ def freeze_model(
     """Freeze the network `model` with the weights in a file.
 
     Args:
-        weights: darknet `.weights`, PaddleDetection `.pdparams`, or a checkpoint of this project, which also
-            says how wide the network is and how many classes it has.
+        weights: darknet `.weights`, PaddleDetection `.pdparams`, Ultralytics' `.pt`, or a checkpoint of this project;
+            the last two also say how wide the network is and how many classes it has.
         input_hw: input height and width, multiples of the coarsest stride; None for the network's own.
         cfg: darknet's description of the network, checked against ours.
 
@@ -36,7 +33,7 @@ def freeze_model(
         ConfigError: no such network, or the size does not fit it.
         WeightsError: the weights do not fit the network.
     """
-    network, preprocess = _loaded(model, weights, cfg)
+    network, preprocess = load_network(model, weights, cfg)
     height, width = input_hw or preprocess.input_hw
     coarsest = max(network.params.strides)
     if height % coarsest or width % coarsest or min(height, width) < coarsest:
@@ -44,7 +41,7 @@ def freeze_model(
     with tempfile.TemporaryDirectory() as scratch:
         program, stages = trace(fold_batch_norm(network), (height, width), Path(scratch))
     return FrozenModel(
-        model,
+        network.model_name,
         program,
         dataclasses.replace(preprocess, input_hw=(height, width)),
         decode_spec(network.params),
@@ -52,17 +49,6 @@ def freeze_model(
         stages,
         sha256_of(weights),
     )
-
-
-def _loaded(model: str, weights: Path, cfg: Optional[Path]) -> Tuple[Any, Preprocess]:
-    family = model_family(model)
-    if weights.suffix == CHECKPOINT_SUFFIX:
-        checkpoint = read_checkpoint(weights)
-        if checkpoint.model != model:
-            raise ConfigError(f"{weights} is a {checkpoint.model}; say --model {checkpoint.model}")
-        return checkpoint.build(), checkpoint.preprocess
-    network = family.build(family.params)
-    return network, load_weights(network, weights, cfg).preprocess
 
 
 def find_weights(model: str, weights: Optional[Path], prune: bool = False) -> Path:

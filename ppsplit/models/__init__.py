@@ -1,108 +1,38 @@
 """The networks this project can build, and what belongs to each: input, decoding, class names, cuts.
 
-For the workshop only: importing this imports paddle.
+For the workshop only: importing this imports paddle. A family's own file says all that belongs to it; here is the one
+table they stand in.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Callable, Dict, Tuple, Union
+from typing import Dict, Tuple, Union
 
 from ppsplit.bundle import DecodeSpec
 from ppsplit.errors import ConfigError
-from ppsplit.image import Preprocess
-from ppsplit.models.coco_names import COCO_NAMES
-from ppsplit.models.yolov3 import YoloV3, YoloV3Params
-from ppsplit.models.yolov3_tiny import YoloV3Tiny, YoloV3TinyParams
+from ppsplit.models.anchors import AnchorParams
+from ppsplit.models.classifier import ClassifierParams
+from ppsplit.models.efficientnet_lite import EFFICIENTNET_LITE0
+from ppsplit.models.family import ModelFamily
+from ppsplit.models.googlenet import GOOGLENET
+from ppsplit.models.mnasnet import MNASNET
+from ppsplit.models.mobilenet_v1 import MOBILENET_V1
+from ppsplit.models.mobilenet_v2 import MOBILENET_V2
+from ppsplit.models.resnet import RESNETS
+from ppsplit.models.yolo11 import YOLO11
+from ppsplit.models.yolo_params import YoloParams
+from ppsplit.models.yolov3 import YOLOV3_DARKNET53
+from ppsplit.models.yolov3_spp import YOLOV3_SPP
+from ppsplit.models.yolov3_tiny import YOLOV3_TINY
+from ppsplit.models.yolov8 import YOLOV8, YOLOV8_SEG
 from ppsplit.paddle_first import paddle
 
-Params = Union[YoloV3TinyParams, YoloV3Params]
+Params = Union[AnchorParams, YoloParams, ClassifierParams]
 
-
-@dataclass(frozen=True)
-class ModelFamily:
-    """A network and what belongs to it, as darknet's COCO weights want it.
-
-    Attributes:
-        name: the network's name.
-        build: its parameters to a freshly initialised network.
-        params: its default parameters.
-        preprocess: how an image becomes its input. Weights of another source can want another one, which
-            `load_weights` tells.
-        decode: for the default parameters; `decode_spec(network.params)` for any other.
-        class_names: COCO's.
-        default_cut: where to cut when nothing is said; one tensor crosses there.
-        reference_cuts: the cuts worth comparing, from the input on.
-    """
-
-    name: str
-    build: Callable[..., paddle.nn.Layer]
-    params: Params
-    preprocess: Preprocess
-    decode: DecodeSpec
-    class_names: Tuple[str, ...]
-    default_cut: str
-    reference_cuts: Tuple[str, ...]
-
-
-def decode_spec(params: Params) -> DecodeSpec:
-    """How to decode the raw heads of a network with these parameters.
-
-    Thresholds are for pictures; an evaluation passes its own. The NMS threshold is darknet's.
-    """
-    return DecodeSpec(
-        "yolov3",
-        {
-            "num_classes": params.num_classes,
-            "anchors": [list(anchor) for anchor in params.anchors],
-            "masks": [list(mask) for mask in params.masks],
-            "strides": list(params.strides),
-            "score_threshold": 0.25,
-            "nms_iou_threshold": 0.45,
-            "max_detections": 100,
-        },
-    )
-
-
-def _family(
-    network: Callable[..., paddle.nn.Layer],
-    name: str,
-    params: Params,
-    default_cut: str,
-    reference_cuts: Tuple[str, ...],
-) -> ModelFamily:
-    return ModelFamily(
-        name=name,
-        build=network,
-        params=params,
-        preprocess=Preprocess(input_hw=(416, 416)),
-        decode=decode_spec(params),
-        class_names=COCO_NAMES,
-        default_cut=default_cut,
-        reference_cuts=reference_cuts,
-    )
-
-
-MODELS: Dict[str, ModelFamily] = {
-    family.name: family
-    for family in (
-        _family(
-            YoloV3Tiny,
-            YoloV3Tiny.model_name,
-            YoloV3TinyParams(),
-            default_cut="pool4",
-            reference_cuts=("pool2", "pool3", "pool4", "pool5", "conv7"),
-        ),
-        _family(
-            YoloV3,
-            YoloV3.model_name,
-            YoloV3Params(),
-            default_cut="stage3.block8",
-            reference_cuts=("stage2.block2", "stage3.block8", "stage4.block8", "stage5.block4"),
-        ),
-    )
-}
+DETECTORS = (YOLOV3_TINY, YOLOV3_DARKNET53, YOLOV3_SPP, *YOLO11, *YOLOV8, *YOLOV8_SEG)
+CLASSIFIERS = (*RESNETS, MOBILENET_V1, MOBILENET_V2, MNASNET, GOOGLENET, EFFICIENTNET_LITE0)
+MODELS: Dict[str, ModelFamily] = {family.name: family for family in (*DETECTORS, *CLASSIFIERS)}
 
 
 def model_family(name: str) -> ModelFamily:
@@ -110,6 +40,11 @@ def model_family(name: str) -> ModelFamily:
     if name not in MODELS:
         raise ConfigError(f"there is no model {name!r}; choose one of: {', '.join(MODELS)}")
     return MODELS[name]
+
+
+def decode_spec(params: Params) -> DecodeSpec:
+    """How to decode the raw outputs of a network with these parameters."""
+    return params.decode_spec()
 
 
 def class_names_of(network: paddle.nn.Layer) -> Tuple[str, ...]:
@@ -124,7 +59,7 @@ def build_model(name: str, num_classes: int = 80, width: float = 1.0) -> paddle.
     """A freshly initialised network.
 
     Args:
-        name: "yolov3_tiny" or "yolov3_darknet53".
+        name: of `MODELS`.
         num_classes: of the heads.
         width: multiplies all inner channels; 1 is the published network.
 

@@ -19,7 +19,7 @@ from ppsplit.models.darknet_weights import load_darknet_start
 from ppsplit.models.paddledetection import IMAGENET_MEAN, IMAGENET_STD, backbone_names, paddledetection_names
 from ppsplit.models.weights import CHECKPOINT, DARKNET, kind_of
 from ppsplit.paddle_first import paddle
-from ppsplit.zoo.safe_pickle import read_pdparams
+from ppsplit.zoo.weight_file import read_weight_file
 
 MOST_REPORTED = 4
 
@@ -76,7 +76,7 @@ def load_backbone(network: paddle.nn.Layer, path: Path) -> LoadedBackbone:
         preprocess = checkpoint.preprocess
         loaded = _take(network, wanted, checkpoint.tensors, path)
     else:
-        tensors, is_foreign = _renamed(read_pdparams(path))
+        tensors, is_foreign = _renamed(read_weight_file(path).arrays)
         if is_foreign:
             preprocess = dataclasses.replace(preprocess, mean=IMAGENET_MEAN, std=IMAGENET_STD)
         loaded = _take(network, wanted, tensors, path)

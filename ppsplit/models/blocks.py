@@ -1,4 +1,4 @@
-"""The blocks both YOLOv3 networks are made of, bottom-up."""
+"""The blocks both YOLOv3 networks are made of, bottom-up, and the convolution that every network here has."""
 
 from __future__ import annotations
 
@@ -18,20 +18,28 @@ def scaled(channels: int, width: float) -> int:
 class ConvBN(paddle.nn.Layer):
     """Convolution, batch normalisation, leaky ReLU. Padding keeps H and W at stride 1, halves them at 2.
 
+    Networks with another activation derive from it and override `activate`.
+
     Attributes:
         conv: without bias, until `fold_batch_norm` gives it one.
         bn: nn.BatchNorm2D; nn.Identity once folded.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1) -> None:
+    epsilon = BATCH_NORM_EPSILON
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
         super().__init__()
         self.conv = paddle.nn.Conv2D(
-            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias_attr=False
+            in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias_attr=False
         )
-        self.bn = paddle.nn.BatchNorm2D(out_channels, epsilon=BATCH_NORM_EPSILON)
+        self.bn = paddle.nn.BatchNorm2D(out_channels, epsilon=self.epsilon)
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return paddle.nn.functional.leaky_relu(self.bn(self.conv(x)), LEAKY_SLOPE)
+        return self.activate(self.bn(self.conv(x)))
+
+    def activate(self, x: paddle.Tensor) -> paddle.Tensor:
+        """What follows the normalisation."""
+        return paddle.nn.functional.leaky_relu(x, LEAKY_SLOPE)
 
 
 class HeadConv(paddle.nn.Layer):

@@ -25,8 +25,8 @@ def darknet_sections(network: paddle.nn.Layer, input_hw: Tuple[int, int] = (416,
         kind, _, detail = step.partition(" ")
         if kind == "conv":
             sections.append(_convolution(next(convolutions)))
-        elif kind.startswith("pool/"):
-            sections.append(_section("maxpool", {"size": 2, "stride": kind[5:]}))
+        elif kind.startswith("pool"):
+            sections.append(_maxpool(kind))
         elif kind == "shortcut":
             sections.append(_section("shortcut", {"from": detail, "activation": "linear"}))
         elif kind == "route":
@@ -116,6 +116,12 @@ def _absolute(layer: int, index: int) -> int:
 
 def _section(kind: str, options: Dict[str, Any]) -> Section:
     return Section(kind, {key: str(value) for key, value in options.items()})
+
+
+def _maxpool(step: str) -> Section:
+    """Of "pool/2" (2x2 at stride 2) or "pool5/1" (5x5 at stride 1)."""
+    size, _, stride = step[len("pool") :].partition("/")
+    return _section("maxpool", {"size": size or 2, "stride": stride})
 
 
 def _convolution(layer: ConvLayer) -> Section:

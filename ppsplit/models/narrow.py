@@ -69,7 +69,7 @@ def check_channels(network: paddle.nn.Layer, origin: str) -> None:
     finally:
         for layer, was in zip(network.sublayers(include_self=True), training):
             layer.training = was
-    wanted = [len(mask) * (5 + params.num_classes) for mask in params.masks]
+    wanted = list(params.output_channels)
     if found != wanted:  # a head's outputs cannot be pruned; such a file is of another number of classes
         raise WeightsError(
             f"{origin} does not fit {network.model_name}: its heads have {found} channels, {wanted} were expected for "

@@ -5,24 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Tuple
 
+from ppsplit.image import Preprocess
+from ppsplit.models.anchors import AnchorParams
 from ppsplit.models.blocks import Concat, ConvBN, Double, HeadConv, scaled
 from ppsplit.models.darknet53 import DarkNet53
+from ppsplit.models.family import ModelFamily
 from ppsplit.paddle_first import paddle
 
 
 @dataclass(frozen=True)
-class YoloV3Params:
-    """What can be chosen.
+class YoloV3Params(AnchorParams):
+    """What can be chosen, with the published network's values."""
 
-    Attributes:
-        num_classes: C.
-        anchors: width and height in input pixels.
-        masks: for each head, which anchors it uses.
-        strides: input pixels per cell of each head.
-        width: multiplies all inner channels.
-    """
-
-    num_classes: int = 80
     anchors: Tuple[Tuple[float, float], ...] = (
         *((10, 13), (16, 30), (33, 23)),
         *((30, 61), (62, 45), (59, 119)),
@@ -30,7 +24,6 @@ class YoloV3Params:
     )
     masks: Tuple[Tuple[int, ...], ...] = ((6, 7, 8), (3, 4, 5), (0, 1, 2))
     strides: Tuple[int, ...] = (32, 16, 8)
-    width: float = 1.0
 
 
 class Neck(paddle.nn.Sequential):
@@ -69,9 +62,9 @@ class YoloV3(DarkNet53):
         super().__init__(params.width)
         self.params = params
         c128, c256, c512, c1024 = (scaled(128 << i, params.width) for i in range(4))
-        heads = [len(mask) * (5 + params.num_classes) for mask in params.masks]
+        heads = params.output_channels
 
-        self.neck32 = Neck(c1024, c512, c1024)
+        self.neck32 = self.first_neck()
         self.head32_conv = ConvBN(c512, c1024)
         self.head32 = HeadConv(c1024, heads[0])
 
@@ -88,6 +81,11 @@ class YoloV3(DarkNet53):
         self.neck8 = Neck(c128 + c256, c128, c256)
         self.head8_conv = ConvBN(c128, c256)
         self.head8 = HeadConv(c256, heads[2])
+
+    def first_neck(self) -> paddle.nn.Layer:
+        """What follows the backbone, up to the coarsest head; another in networks that derive from this one."""
+        c512, c1024 = (scaled(512 << i, self.params.width) for i in range(2))
+        return Neck(c1024, c512, c1024)
 
     def forward(self, image: paddle.Tensor) -> List[paddle.Tensor]:
         """The raw heads.
@@ -109,3 +107,14 @@ class YoloV3(DarkNet53):
         fine = self.neck8(self.join8(self.upsample8(self.lateral8(middle)), stride8))
         small = self.head8(self.head8_conv(fine))
         return [large, medium, small]
+
+
+YOLOV3_DARKNET53 = ModelFamily(
+    name=YoloV3.model_name,
+    build=YoloV3,
+    params=YoloV3Params(),
+    preprocess=Preprocess(input_hw=(416, 416)),
+    default_cut="stage3.block8",
+    reference_cuts=("stage2.block2", "stage3.block8", "stage4.block8", "stage5.block4"),
+    trainable=True,
+)

@@ -5,28 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Tuple
 
+from ppsplit.image import Preprocess
+from ppsplit.models.anchors import AnchorParams
 from ppsplit.models.blocks import Concat, ConvBN, Double, Halve, HeadConv, SlideMax, scaled
+from ppsplit.models.family import ModelFamily
 from ppsplit.paddle_first import paddle
 
 
 @dataclass(frozen=True)
-class YoloV3TinyParams:
-    """What can be chosen.
+class YoloV3TinyParams(AnchorParams):
+    """What can be chosen, with the published network's values.
 
-    Attributes:
-        num_classes: C.
-        anchors: width and height in input pixels.
-        masks: for each head, which anchors it uses. The published weights were trained with 1, 2, 3 in
-            the second head although yolov3-tiny.cfg says 0, 1, 2; with those AP falls by a third.
-        strides: input pixels per cell of each head.
-        width: multiplies all inner channels.
+    The published weights were trained with anchors 1, 2, 3 in the second head although yolov3-tiny.cfg says 0, 1, 2;
+    with those AP falls by a third.
     """
 
-    num_classes: int = 80
     anchors: Tuple[Tuple[float, float], ...] = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319))
     masks: Tuple[Tuple[int, ...], ...] = ((3, 4, 5), (1, 2, 3))
     strides: Tuple[int, ...] = (32, 16)
-    width: float = 1.0
 
 
 class YoloV3Tiny(paddle.nn.Layer):
@@ -51,7 +47,7 @@ class YoloV3Tiny(paddle.nn.Layer):
         super().__init__()
         self.params = params
         c16, c32, c64, c128, c256, c512, c1024 = (scaled(16 << i, params.width) for i in range(7))
-        per_anchor = 5 + params.num_classes
+        head32, head16 = params.output_channels
 
         self.conv1 = ConvBN(3, c16)
         self.pool1 = Halve()
@@ -69,13 +65,13 @@ class YoloV3Tiny(paddle.nn.Layer):
 
         self.neck = ConvBN(c1024, c256, kernel=1)
         self.head32_conv = ConvBN(c256, c512)
-        self.head32 = HeadConv(c512, len(params.masks[0]) * per_anchor)
+        self.head32 = HeadConv(c512, head32)
 
         self.lateral = ConvBN(c256, c128, kernel=1)
         self.upsample = Double()
         self.join = Concat()
         self.head16_conv = ConvBN(c128 + c256, c256)
-        self.head16 = HeadConv(c256, len(params.masks[1]) * per_anchor)
+        self.head16 = HeadConv(c256, head16)
 
     def forward(self, image: paddle.Tensor) -> List[paddle.Tensor]:
         """The raw heads.
@@ -99,3 +95,14 @@ class YoloV3Tiny(paddle.nn.Layer):
         joined = self.join(self.upsample(self.lateral(coarse)), fine)
         small = self.head16(self.head16_conv(joined))
         return [large, small]
+
+
+YOLOV3_TINY = ModelFamily(
+    name=YoloV3Tiny.model_name,
+    build=YoloV3Tiny,
+    params=YoloV3TinyParams(),
+    preprocess=Preprocess(input_hw=(416, 416)),
+    default_cut="pool4",
+    reference_cuts=("pool2", "pool3", "pool4", "pool5", "conv7"),
+    trainable=True,
+)

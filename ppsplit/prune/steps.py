@@ -16,6 +16,7 @@ from ppsplit.errors import ConfigError
 from ppsplit.files import sha256_of, write_json_atomically
 from ppsplit.models import model_family
 from ppsplit.models.checkpoint import save_checkpoint
+from ppsplit.models.weights import load_network
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.allocate import InfeasibleError, Losses
 from ppsplit.prune.channels import Pruner, like
@@ -29,7 +30,6 @@ from ppsplit.prune.plots import plot_sensitivity
 from ppsplit.prune.sensitivity import Probe, losses, sensitivity
 from ppsplit.train.average_precision import check_classes, network_ap
 from ppsplit.train.listener import Listener
-from ppsplit.train.setup import loaded_network
 
 POINTS = 100  # AP is told in hundredths
 SENSED_LABELLED = 48
@@ -65,7 +65,7 @@ class Pruning:
                 f"--batch {config.batch} is more than the {len(self.data.images)} photos in {config.images}; give "
                 "more photos or a smaller --batch"
             )
-        self.teacher, preprocess = loaded_network(config.model, weights)
+        self.teacher, preprocess = load_network(config.model, weights)
         self.teacher.eval()
         self.preprocess = replace(preprocess, input_hw=config.input_hw or preprocess.input_hw)
         self.cut = config.cut or model_family(config.model).default_cut
@@ -147,7 +147,7 @@ class Pruning:
         """The network after so many steps."""
         if number == 0:
             return _Stage(self.teacher, {})
-        network, _ = loaded_network(self.config.model, self.folder.step(number) / MODEL)
+        network, _ = load_network(self.config.model, self.folder.step(number) / MODEL)
         return _Stage(network, self.folder.read_start(number).kept)
 
     def _step(self, stage: _Stage, number: int) -> _Stage:

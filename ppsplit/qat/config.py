@@ -20,7 +20,7 @@ class QatConfig:
     """Fine-tune a network with int8 quantizers in it, on photos without labels, for --quant qat.
 
     Args:
-        model: The network, yolov3_tiny or yolov3_darknet53.
+        model: The network, one that can be trained: a YOLOv3.
         weights: Weight file to begin with; by default the zoo's for this network, fetched if need be.
         output: Folder to write model.npz, activation_clips.json and all figures to; by default qat_model/MODEL.
         resume: Go on in that folder, or begin where there is nothing.

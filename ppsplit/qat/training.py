@@ -6,7 +6,7 @@ import copy
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Set
 
 import numpy as np
 
@@ -21,12 +21,12 @@ from ppsplit.files import sha256_of, write_json_atomically
 from ppsplit.image import to_input
 from ppsplit.models.blocks import ConvBN
 from ppsplit.models.checkpoint import save_checkpoint
+from ppsplit.models.weights import load_network
 from ppsplit.paddle_first import paddle
 from ppsplit.qat.config import QatConfig
 from ppsplit.qat.fake_quant import LOG_CLIPS, Quantizers, add_clips, clips_of
 from ppsplit.qat.points import Frozen, Points, quantization_error
 from ppsplit.train.listener import Listener
-from ppsplit.train.setup import loaded_network
 
 MODEL, STATE, REPORT = "model.npz", "state.npz", "qat.json"
 
@@ -57,7 +57,7 @@ class QuantTraining:
                 f"{config.images} has {len(self.data.images)} photos, of which --held-out {config.held_out} leaves "
                 f"{len(self._learnt.images)} to learn from, fewer than --batch {config.batch}; give more photos"
             )
-        self.teacher, preprocess = loaded_network(config.model, weights)
+        self.teacher, preprocess = load_network(config.model, weights)
         self.teacher.eval()
         self.preprocess = replace(preprocess, input_hw=config.input_hw or preprocess.input_hw)
         images = [image.path.name for image in self.data.images]
@@ -172,7 +172,7 @@ def quantized_copy(network: paddle.nn.Layer, points: Points, clips: np.ndarray) 
     """A copy with clip values, float [A], in which only these and what is quantized learns."""
     student = copy.deepcopy(network)
     layers = dict(student.named_sublayers(include_self=True))
-    learns = set()
+    learns: Set[int] = set()
     for path in points.readers:
         parent = layers[path.rpartition(".")[0]]
         learns.update(id(p) for p in (parent if isinstance(parent, ConvBN) else layers[path]).parameters())

@@ -14,6 +14,7 @@ import numpy as np
 from ppsplit.errors import InferenceRuntimeError, WeightsError
 from ppsplit.quant.packed import PackedLayer, read_packed
 from ppsplit.runtime import Runtime, Tensors, check_feeds
+from ppsplit.runtime.onednn import ONEDNN_OPERATORS
 from ppsplit.runtime.pdiparams import encode_params
 from ppsplit.runtime.threads import OneThread
 
@@ -49,6 +50,7 @@ class PaddleRuntime(Runtime):
         config.disable_gpu()
         config.disable_glog_info()
         config.enable_mkldnn()
+        config.set_mkldnn_op(set(ONEDNN_OPERATORS))
         if integers:
             config.enable_mkldnn_int8()
         config.set_cpu_math_library_num_threads(threads)

@@ -11,12 +11,11 @@ from ppsplit.decode import build_decoder
 from ppsplit.detections import Detections
 from ppsplit.errors import ConfigError
 from ppsplit.image import Preprocess, read_image, to_input
-from ppsplit.metrics.coco_ap import coco_box_ap
+from ppsplit.metrics.coco_ap import coco_ap
 from ppsplit.models import decode_spec
 from ppsplit.paddle_first import paddle
 from ppsplit.train.parallel import ALONE, Processes
 
-SCORE_THRESHOLD = 0.005  # low, because AP asks for all of the curve
 MAX_DETECTIONS = 100  # what COCO counts
 NO_OBJECT = -1.0
 
@@ -31,7 +30,7 @@ def network_ap(
     processes: Processes = ALONE,
     progress: Progress = lambda done, total: None,
 ) -> Dict[str, float]:
-    """AP of `network` on a set; as `coco_box_ap` in the first process, {} in the others.
+    """AP of `network` on a set; as `coco_ap` in the first process, {} in the others.
 
     Args:
         network: with `params`; is put into evaluation mode.
@@ -43,7 +42,7 @@ def network_ap(
         ImageError: an image cannot be read.
     """
     found = network_detections(network, coco_set, preprocess, batch, processes, progress)
-    return coco_box_ap(coco_set, found) if processes.leads else {}
+    return coco_ap(coco_set, found) if processes.leads else {}
 
 
 def network_detections(
@@ -65,13 +64,16 @@ def network_detections(
     network.eval()
     decoder = build_decoder(decode_spec(network.params), preprocess.input_hw)
     mine = range(processes.rank, len(coco_set.images), processes.world)
-    rows = -(-len(coco_set.images) // processes.world)
-    table = np.full((rows, MAX_DETECTIONS, 6), NO_OBJECT, np.float32)
+    found: List[Detections] = []
     for start in range(0, len(mine), batch):
         indices = mine[start : start + batch]
-        for row, found in enumerate(_detect(network, coco_set, list(indices), preprocess, decoder), start):
-            table[row, : len(found)] = np.column_stack([found.boxes_xyxy, found.scores, found.class_ids])
+        found += _detect(network, coco_set, list(indices), preprocess, decoder)
         progress(start + len(indices), len(mine))
+    if processes.world == 1:  # nothing to gather, and masks would not fit a table
+        return {image.image_id: objects for image, objects in zip(coco_set.images, found)}
+    table = np.full((-(-len(coco_set.images) // processes.world), MAX_DETECTIONS, 6), NO_OBJECT, np.float32)
+    for row, objects in zip(table, found):
+        row[: len(objects)] = np.column_stack([objects.boxes_xyxy, objects.scores, objects.class_ids])
     tables = processes.gathered(table)
     if not processes.leads:
         return {}
@@ -102,8 +104,8 @@ def _detect(
     with paddle.no_grad():
         heads = network(paddle.to_tensor(np.concatenate([tensor for tensor, _ in inputs])))
     outputs = [head.astype("float32").numpy() for head in heads]
-    found = decoder(outputs, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS)
-    return [f.with_boxes(placement.to_original(f.boxes_xyxy)) for f, (_, placement) in zip(found, inputs)]
+    found = decoder(outputs, score_threshold=network.params.least_score, max_detections=MAX_DETECTIONS)
+    return [placement.detections_to_original(f) for f, (_, placement) in zip(found, inputs)]
 
 
 def _detections(rows: np.ndarray) -> Detections:

@@ -16,7 +16,7 @@ import numpy as np
 from ppsplit.data.batches import Batch
 from ppsplit.data.training_set import CROWD_CLASS
 from ppsplit.decode.yolov3 import MAX_LOG_SIZE
-from ppsplit.models import Params
+from ppsplit.models.anchors import AnchorParams
 from ppsplit.paddle_first import paddle
 from ppsplit.train.targets import HeadTargets, assign_targets
 
@@ -34,7 +34,7 @@ class YoloV3Loss:
         label_smoothing: whether class targets are moved from 0 and 1 by min(1 / C, 1 / 40).
     """
 
-    params: Params
+    params: AnchorParams
     ignore_threshold: float = 0.7
     label_smoothing: bool = True
 

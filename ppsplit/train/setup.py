@@ -9,17 +9,15 @@ from typing import List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from ppsplit.errors import WeightsError
 from ppsplit.image import Preprocess
-from ppsplit.models import build_model, model_family
+from ppsplit.models import build_model
 from ppsplit.models.backbone import load_backbone
 from ppsplit.models.blocks import HeadConv
 from ppsplit.models.checkpoint import read_checkpoint
 from ppsplit.models.narrow import check_channels, narrow_to
-from ppsplit.models.weights import CHECKPOINT, kind_of, load_weights
+from ppsplit.models.weights import CHECKPOINT, kind_of, load_network
 from ppsplit.paddle_first import paddle
 
-CHECKPOINT_SUFFIX = ".npz"
 OBJECT_PRIOR = 0.01  # of a fresh head's cells; at 0.5 the many empty ones would drown the first steps (Lin, 2017)
 
 
@@ -47,7 +45,7 @@ def pretrained_network(
     Raises:
         WeightsError: the file is not of this network.
     """
-    source, preprocess = loaded_network(model, weights)
+    source, preprocess = load_network(model, weights)
     if source.params.num_classes == num_classes:
         return source, preprocess, None
     network = fresh_network(model, num_classes, source.params.width, seed)
@@ -88,17 +86,6 @@ def backbone_network(
         network = fresh_network(model, num_classes, 1.0, seed)
     loaded = load_backbone(network, backbone)
     return network, loaded.preprocess, f"backbone from {backbone}: {loaded.note()}"
-
-
-def loaded_network(model: str, weights: Path) -> Tuple[paddle.nn.Layer, Preprocess]:
-    """The network that a weight file is of, and how images become its input. Raises WeightsError."""
-    if Path(weights).suffix != CHECKPOINT_SUFFIX:
-        network = model_family(model).build(model_family(model).params)
-        return network, load_weights(network, weights).preprocess
-    checkpoint = read_checkpoint(weights)
-    if checkpoint.model != model:
-        raise WeightsError(f"{weights} is a {checkpoint.model}, not a {model}; say --model {checkpoint.model}")
-    return checkpoint.build(), checkpoint.preprocess
 
 
 def _make_as_wide_as(network: paddle.nn.Layer, source: Mapping[str, np.ndarray]) -> None:

@@ -15,7 +15,7 @@ from typing import List, Sequence, Tuple
 import numpy as np
 
 from ppsplit.data.batches import Batch
-from ppsplit.models import Params
+from ppsplit.models.anchors import AnchorParams
 
 NOWHERE = 0  # the cell of the one row that is always there
 
@@ -41,7 +41,7 @@ class HeadTargets:
     scales: np.ndarray
 
 
-def assign_targets(batch: Batch, params: Params) -> List[HeadTargets]:
+def assign_targets(batch: Batch, params: AnchorParams) -> List[HeadTargets]:
     """The targets of each head for a batch."""
     image, slot = np.nonzero(batch.class_ids >= 0)  # neither padding nor a crowd
     boxes = batch.boxes_xyxy[image, slot].astype(np.float64)

@@ -7,15 +7,9 @@ from typing import Any, Callable, Dict, List, Tuple
 import numpy as np
 
 from ppsplit.errors import UnsafePickleError
+from ppsplit.zoo.vocabulary import Name, Vocabulary
 
 DTYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-
-
-class Name:
-    """A global the file named: an entry of `CALLS`, or a class that is only ever an argument."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 class DTypeToken:
@@ -111,5 +105,4 @@ CALLS: Dict[str, Callable[..., Any]] = {
     "__builtin__.tuple": _tuple,
     "collections.OrderedDict": _ordered_dict,
 }
-# what may be named, but only as an argument
-CLASSES = ("numpy.ndarray",)
+ARRAYS = Vocabulary(CALLS, ("numpy.ndarray",))

@@ -1,66 +1,47 @@
-"""Read `.pdparams` (pickles of numpy arrays) without executing anything.
+"""Read pickles without executing anything.
 
 Python's unpickler calls whatever a file names. This one is a small machine of its own: it knows the opcodes
-that build plain values, and of calls only those in `pickled_arrays.CALLS`, each done by code written there. Any
+that build plain values, and of calls only those in the `Vocabulary` it was given, each done by code of ours. Any
 other name is refused as soon as it is read, and no name is ever imported.
 """
 
 from __future__ import annotations
 
+import io
 import pickletools
-from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 
 from ppsplit.errors import UnsafePickleError, WeightsError
-from ppsplit.zoo.pickled_arrays import CALLS, CLASSES, DTypeToken, Name, checked_dict, set_array, set_byte_order
+from ppsplit.zoo.pickled_arrays import ARRAYS, DTypeToken, checked_dict, set_array, set_byte_order
+from ppsplit.zoo.vocabulary import Name, Record, Vocabulary
 
 PROTOCOLS = (2, 3, 4)
-STRUCTURE_KEY = "StructuredToParameterName@@"  # paddle.save puts a table of parameter names beside the arrays
 _MARK = object()
 # what values of the wrong kind raise on their way through the machine
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError, RecursionError)
 
 
-def read_pdparams(path: Path) -> Dict[str, np.ndarray]:
-    """The arrays of a file that `paddle.save` wrote, by name.
-
-    Raises:
-        WeightsError: cannot be read, is truncated, or holds something other than named arrays.
-        UnsafePickleError: the file asks for something to be executed; the message names it.
-    """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}; give a .pdparams file") from error
-    values = load_pickle(data, str(path))
-    if not isinstance(values, dict):
-        raise WeightsError(f"{path} holds a {type(values).__name__}; expected named arrays, as paddle.save writes")
-    arrays: Dict[str, np.ndarray] = {}
-    for name, value in values.items():
-        if name == STRUCTURE_KEY:
-            continue
-        if isinstance(value, tuple) and len(value) == 2:  # (parameter's name, array)
-            value = value[1]
-        if not isinstance(name, str) or not isinstance(value, np.ndarray):
-            raise WeightsError(f"{path}: {name!r} is a {type(value).__name__}; expected an array for every name")
-        arrays[name] = value
-    return arrays
-
-
-def load_pickle(data: bytes, origin: str = "the pickle") -> Any:
-    """Rebuild plain values (None, bool, numbers, str, bytes, list, tuple, dict) and numpy arrays.
+def load_pickle(data: bytes, origin: str = "the pickle", vocabulary: Vocabulary = ARRAYS) -> Any:
+    """Rebuild plain values (None, bool, numbers, str, bytes, list, tuple, dict) and what the vocabulary adds.
 
     Raises:
         WeightsError: truncated or malformed.
         UnsafePickleError: an opcode or a name that is not on the list.
     """
-    machine = _Machine()
+    return load_pickle_at(data, 0, origin, vocabulary)[0]
+
+
+def load_pickle_at(data: bytes, start: int, origin: str, vocabulary: Vocabulary) -> Tuple[Any, int]:
+    """`load_pickle` of the pickle that begins at byte `start`; its value, and the byte behind its end."""
+    machine = _Machine(vocabulary)
+    stream = io.BytesIO(data)
+    stream.seek(start)
     try:
-        for opcode, argument, _ in pickletools.genops(data):
+        for opcode, argument, position in pickletools.genops(stream):
             if opcode.name == "STOP":
-                return machine.result()
+                return machine.result(), (position or 0) + 1
             machine.step(opcode.name, argument)
     except UnsafePickleError as error:
         raise UnsafePickleError(
@@ -74,7 +55,8 @@ def load_pickle(data: bytes, origin: str = "the pickle") -> Any:
 class _Machine:
     """The pickle stack machine, without its power."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
         self.stack: List[Any] = []
         self.memo: Dict[int, Any] = {}
 
@@ -128,7 +110,7 @@ class _Machine:
             raise ValueError(f"pickle protocol {number}; expected one of {PROTOCOLS}")
 
     def find(self, name: str) -> None:
-        if name not in CALLS and name not in CLASSES:
+        if not self.vocabulary.knows(name):
             raise UnsafePickleError(f"it names {name[:100]}")
         self.stack.append(Name(name))
 
@@ -141,19 +123,36 @@ class _Machine:
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
         name = function.name if isinstance(function, Name) else type(function).__name__
-        if name not in CALLS or type(arguments) is not tuple:
+        if type(arguments) is tuple and name in self.vocabulary.calls:
+            self.stack.append(self.vocabulary.calls[name](*arguments))
+        elif isinstance(function, Name) and arguments == () and self.vocabulary.is_record(name):
+            self.stack.append(Record(name))
+        else:
             raise UnsafePickleError(f"it calls {name}")
-        self.stack.append(CALLS[name](*arguments))
+
+    def new_object(self) -> None:
+        """An object of a class, without its constructor: always a record, and never with arguments."""
+        arguments, kind = self.pop(), self.pop()
+        if not isinstance(kind, Name) or arguments != () or not self.vocabulary.is_record(kind.name):
+            raise UnsafePickleError(f"it makes a {kind.name if isinstance(kind, Name) else type(kind).__name__}")
+        self.stack.append(Record(kind.name))
 
     def build(self) -> None:
-        """Give an object its state. Only a fresh array or dtype takes one."""
+        """Give an object its state. Only a fresh array, a dtype or a record takes one."""
         state, target = self.pop(), self.stack[-1]
         if isinstance(target, DTypeToken) and type(state) is tuple:
             set_byte_order(target, state)
         elif type(target) is np.ndarray and target.shape == (0,) and type(state) is tuple:
             set_array(target, state)
-        else:
+        elif isinstance(target, Record) and type(state) is dict:
+            target.state.update(state)
+        elif not (self.vocabulary.ignores_state and type(target) is dict and type(state) is dict):
             raise UnsafePickleError(f"it sets the state of a {type(target).__name__}")
+
+    def persistent(self) -> None:
+        if self.vocabulary.resolve is None:
+            raise UnsafePickleError("it uses the opcode BINPERSID, which no file of arrays needs")
+        self.stack.append(self.vocabulary.resolve(self.pop()))
 
     def get(self, index: int) -> None:
         self.stack.append(self.memo[index])
@@ -205,6 +204,8 @@ _OPCODES: Dict[str, Callable[[_Machine, Any], Any]] = {
     "STACK_GLOBAL": lambda machine, _: machine.find_on_stack(),
     "REDUCE": lambda machine, _: machine.call(),
     "BUILD": lambda machine, _: machine.build(),
+    "NEWOBJ": lambda machine, _: machine.new_object(),
+    "BINPERSID": lambda machine, _: machine.persistent(),
     "MEMOIZE": lambda machine, _: machine.put(None),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT"), lambda machine, index: machine.put(index)),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, index: machine.get(index)),

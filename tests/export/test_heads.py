@@ -93,7 +93,7 @@ def test_packed_weights_are_all_there_is_of_them(bundle: Bundle) -> None:
 def test_packed_weights_of_another_program_are_refused(bundle: Bundle, tmp_path: Path) -> None:
     folder = bundle.root / "cut0-deep"
     with pytest.raises(InferenceRuntimeError, match="belongs to another program"):
-        PaddleRuntime(folder / "head.pdmodel", folder / "mixed/weights.ppqw", packed=True)
+        PaddleRuntime(folder / "tail.pdmodel", folder / "mixed/weights.ppqw", packed=True)
     (tmp_path / "weights.ppqw").write_bytes(b"PPQW")
     with pytest.raises(InferenceRuntimeError, match="packed weights"):
         PaddleRuntime(folder / "mixed/model.pdmodel", tmp_path / "weights.ppqw", packed=True)

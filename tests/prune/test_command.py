@@ -16,8 +16,8 @@ from ppsplit.cli import main
 from ppsplit.distill.distances import PARTS
 from ppsplit.models import class_names_of
 from ppsplit.models.checkpoint import read_checkpoint
+from ppsplit.models.weights import load_network
 from ppsplit.train.log import read_log
-from ppsplit.train.setup import loaded_network
 from tests.train.conftest import finish, kill_after
 
 from .conftest import NAMES, ROOT, SIDE, Command, difference, heads, state, tool
@@ -58,7 +58,7 @@ def test_the_structure_is_in_the_checkpoint(uninterrupted: Path, checkpoint: Pat
         array.shape[0] for name, array in saved.tensors.items() if name.split(".")[0] not in ("head16", "head32")
     ):
         assert widths % 4 == 0 or widths in {array.shape[0] for array in state(whole).values()}
-    for_training, preprocess = loaded_network("yolov3_tiny", uninterrupted / "model.npz")
+    for_training, preprocess = load_network("yolov3_tiny", uninterrupted / "model.npz")
     for_training.eval()
     assert difference(heads(for_training), heads(network)) == 0 and preprocess == saved.preprocess
 

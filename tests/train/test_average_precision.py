@@ -48,7 +48,8 @@ def test_shared_images_come_together(found_exactly: CocoSet, monkeypatch: pytest
         result = network_ap(network, found_exactly, Preprocess((64, 64)), 2, Processes(rank, world))
         assert bool(result) == (rank == 0)
     assert result["ap"] == pytest.approx(1.0)
-    assert {table.shape for table in tables.values()} == {(-(-5 // world), 100, 6)}
+    shapes = {table.shape for table in tables.values()}
+    assert shapes == (set() if world == 1 else {(-(-5 // world), 100, 6)})  # one process has nothing to gather
 
 
 def test_a_set_with_other_classes_is_refused(small_shapes: Path) -> None:

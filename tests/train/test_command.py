@@ -19,10 +19,10 @@ from ppsplit.data.layout import find_split
 from ppsplit.data.training_set import TrainingSet
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.image import Preprocess
+from ppsplit.models.weights import load_network
 from ppsplit.paddle_first import paddle
 from ppsplit.train.log import read_log
 from ppsplit.train.loss import YoloV3Loss
-from ppsplit.train.setup import loaded_network
 
 from .conftest import ROOT, finish
 
@@ -123,7 +123,7 @@ def test_shapes_are_learnt_from_scratch(tmp_path: Path) -> None:
 
 def loss_on_train128(weights: Path) -> float:
     """Mean over the photos as they are."""
-    network, _ = loaded_network("yolov3_tiny", weights)
+    network, _ = load_network("yolov3_tiny", weights)
     network.eval()
     data = TrainingSet.open(*find_split(COCO, "train128"))
     plan = BatchPlan(len(data.images), 16, 0, (416,))

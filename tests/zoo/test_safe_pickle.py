@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ppsplit.errors import UnsafePickleError, WeightsError
-from ppsplit.zoo.safe_pickle import load_pickle, read_pdparams
+from ppsplit.zoo.safe_pickle import load_pickle
+from ppsplit.zoo.weight_file import read_weight_file
 
 DTYPES = st.sampled_from(["<f4", "<f8", "<f2", ">f4", "<i8", "<i4", "|u1", "|i1", "|b1", "<u2"])
 ARRAYS = DTYPES.flatmap(
@@ -57,7 +58,7 @@ def test_what_paddle_writes(tmp_path):
     array = np.ones((2, 3), np.float32)
     values = {"w": array, "named": ("linear_0.b_0", array), "StructuredToParameterName@@": {"w": "linear_0.w_0"}}
     path.write_bytes(pickle.dumps(values, protocol=4))
-    found = read_pdparams(path)
+    found = read_weight_file(path).arrays
     assert list(found) == ["w", "named"] and (found["named"] == array).all()
 
 
@@ -187,7 +188,7 @@ def test_a_pickle_of_something_else(tmp_path, value):
     path = tmp_path / "p.pdparams"
     path.write_bytes(pickle.dumps(value, protocol=4))
     with pytest.raises(WeightsError, match="expected"):
-        read_pdparams(path)
+        read_weight_file(path)
 
 
 def test_a_key_nested_too_deep_to_be_hashed():
@@ -205,4 +206,4 @@ def test_protocol_5_and_a_missing_file(tmp_path):
     with pytest.raises(WeightsError, match="protocol 5"):
         load_pickle(pickle.dumps({}, protocol=5))
     with pytest.raises(WeightsError, match="cannot read"):
-        read_pdparams(tmp_path / "none.pdparams")
+        read_weight_file(tmp_path / "none.pdparams")

@@ -1,0 +1,3 @@
+"""ONNX to a frozen program, certified against ONNX Runtime."""
+
+from __future__ import annotations
