@@ -28,17 +28,19 @@ BITS = 8  # what Paddle's and Paddle Lite's integer kernels have
 PADDLE_ALGORITHMS: Dict[str, str] = {"kl": "KL", "hist": "hist", "mse": "mse"}
 CHANNELS_LAST = ("mul", "matmul_v2")  # [in, out]; a convolution's weights are [out, in, kh, kw]
 LAPQ_SAMPLES = 16_384
+LAPQ_IMAGES = 8  # of those given; each step of its search runs the program on all of them
+LAPQ_EVALUATIONS = 150
 
 
 def quantize_static(
-    prefix: Path, directory: Path, inputs: Sequence[np.ndarray], algorithm: str, lapq_evaluations: int = 300
+    prefix: Path, directory: Path, inputs: Sequence[np.ndarray], algorithm: str, lapq_evaluations: int = LAPQ_EVALUATIONS
 ) -> Path:
     """Write `<prefix>.pdmodel/.pdiparams`, quantized, to `directory/quantized_model/model`; returns that prefix.
 
     Args:
         inputs: calibration images as the program takes them, float32 [N, 3, H, W] each.
         algorithm: "kl", "hist", "mse", "aciq" or "lapq".
-        lapq_evaluations: how often LAPQ may run all the images.
+        lapq_evaluations: how often LAPQ may run its images.
 
     Raises:
         QuantizationError: unknown algorithm, nothing to quantize, or Paddle could not.
@@ -49,7 +51,7 @@ def quantize_static(
 
 
 def calibrated_clips(
-    prefix: Path, inputs: Sequence[np.ndarray], algorithm: str, lapq_evaluations: int = 300
+    prefix: Path, inputs: Sequence[np.ndarray], algorithm: str, lapq_evaluations: int = LAPQ_EVALUATIONS
 ) -> Dict[str, float]:
     """The clip value of each activation that operators with weights read, in the order of their first use.
 
@@ -67,7 +69,8 @@ def calibrated_clips(
     if algorithm == "aciq":
         return aciq_clips(observed)
     if algorithm == "lapq":
-        return lapq_clips(program, observed, inputs, lapq_evaluations)
+        step = -(-len(inputs) // LAPQ_IMAGES)
+        return lapq_clips(program, observed, inputs[::step], lapq_evaluations)
     return paddle_clips(prefix, names, inputs, algorithm)
 
 
