@@ -89,7 +89,7 @@ def quant_yolov3_tiny(
         )
     bundle = Bundle.open(folder)
     coco_set = CocoSet.open(*find_split(root, val_split))
-    coco_set = coco_set.first(limit) if limit else coco_set
+    coco_set = coco_set.first(limit) if limit is not None else coco_set
     inputs = calibration_inputs(calibration_images, report_count, bundle.manifest.preprocess)
     request = QuantRequest(inputs, coco_set, resamples=resamples)
     reports = write_report(bundle, cut, request, json, html, COMMAND)

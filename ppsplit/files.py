@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import uuid
@@ -31,6 +32,13 @@ def write_bytes_atomically(path: Path, data: bytes) -> Path:
 def write_json_atomically(path: Path, values: Any) -> Path:
     """`write_bytes_atomically` of `values` as indented JSON. Raises TypeError, ValueError for what JSON cannot hold."""
     return write_bytes_atomically(path, json.dumps(values, indent=1, allow_nan=False).encode("utf-8"))
+
+
+def write_figure_atomically(path: Path, figure: Any, dpi: int) -> Path:
+    """`write_bytes_atomically` of a matplotlib figure; the format is that of `path`'s suffix. Raises OSError."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=Path(path).suffix[1:], dpi=dpi)
+    return write_bytes_atomically(path, drawn.getvalue())
 
 
 def sha256_of(path: Path) -> str:

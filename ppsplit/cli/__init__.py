@@ -46,6 +46,9 @@ VERBS = {
         "prune a network's channels and fine-tune what is left",
         reads_argv=True,
     ),
+    "train-qat": Verb(
+        "ppsplit.cli.train_qat", "train_qat", "fine-tune a network with quantizers in it", reads_argv=True
+    ),
     "eval": Verb("ppsplit.cli.eval", "evaluate", "measure the AP of weights on a set in COCO's format"),
     "export": Verb("ppsplit.cli.export", "export", "freeze a network for inference"),
     "import": Verb("ppsplit.cli.import_onnx", "import_onnx", "make a frozen program of an ONNX file"),

@@ -72,4 +72,4 @@ def evaluate(
 
 
 def _first(labelled: Labelled, limit: Optional[int]) -> Labelled:
-    return labelled.first(limit) if limit else labelled
+    return labelled.first(limit) if limit is not None else labelled

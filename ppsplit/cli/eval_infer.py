@@ -74,7 +74,7 @@ def measure(
 ) -> None:
     """Measure, print, write and draw the table; `command` is noted as what made it."""
     opened = Bundle.open(bundle)
-    labelled = labelled.first(limit) if limit else labelled
+    labelled = labelled.first(limit) if limit is not None else labelled
     with row_progress() as progress:
         if isinstance(labelled, ClassFolder):
             measures, results = CLASS_MEASURES, class_table(opened, labelled, rows, threads, progress)

@@ -1,4 +1,4 @@
-"""What `train` and `train-prune` have in common."""
+"""What `train`, `train-prune` and `train-qat` have in common."""
 
 from __future__ import annotations
 

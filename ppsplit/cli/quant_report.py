@@ -69,7 +69,7 @@ def report(
     if blame_images and root is None:
         raise ConfigError("--blame-images needs objects to find; give a labelled set with --root")
     coco_set = None if root is None else CocoSet.open(*find_split(root, val_split))
-    coco_set = coco_set.first(limit) if coco_set is not None and limit else coco_set
+    coco_set = coco_set.first(limit) if coco_set is not None and limit is not None else coco_set
     inputs = _inputs(opened, calibration_images, calibration_count)
     request = QuantRequest(inputs, coco_set, blame_images, resamples, rounds, threads)
     write_report(opened, cut, request, json, html)

@@ -61,7 +61,9 @@ class ClassFolder:
         return cls(root, tuple(images), matched_by)
 
     def first(self, count: int) -> "ClassFolder":
-        """The same set with only `count` of its images, taken evenly from all classes."""
+        """The same set with only `count` of its images, taken evenly from all classes. Raises DataError for none."""
+        if count < 1:
+            raise DataError(f"a limit of {count} images leaves nothing to look at; give 1 or more")
         kept = min(count, len(self.images))
         images = tuple(self.images[number * len(self.images) // kept] for number in range(kept))
         return ClassFolder(self.root, images, self.matched_by)

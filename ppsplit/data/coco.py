@@ -61,7 +61,9 @@ class CocoSet:
         )
 
     def first(self, count: int) -> "CocoSet":
-        """The same set with only its first `count` images."""
+        """The same set with only its first `count` images. Raises DataError for none."""
+        if count < 1:
+            raise DataError(f"a limit of {count} images leaves nothing to look at; give 1 or more")
         return CocoSet(self.annotations, self.images[:count], self.category_ids, self.category_names)
 
 

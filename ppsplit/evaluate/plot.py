@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
+from ppsplit.files import write_figure_atomically
+
 GROUPS = {
     "split": ("o", "tab:blue"),
     "client": ("s", "tab:purple"),
@@ -42,8 +44,7 @@ def plot_against_bytes(rows: Sequence[Dict[str, Any]], path: Path, column: str, 
     axes.set_xlabel("payload per image, kB (log scale)")
     axes.set_ylabel(label)
     axes.grid(alpha=0.3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    write_figure_atomically(path, figure, dpi=120)
     pyplot.close(figure)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
-from ppsplit.files import write_bytes_atomically
+from ppsplit.files import write_figure_atomically
 
 GIGA = 1e9
 PANELS = (("macs", "MACs of the whole network, in billions"), ("edge_macs", "MACs on the edge, in billions"))
@@ -35,10 +34,8 @@ def plot_ap_against_macs(rows: Sequence[Dict[str, Any]], path: Path) -> None:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     all_axes[0].set_ylabel("AP (IoU .50:.95); hollow: before fine-tuning")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:], dpi=120)
+    write_figure_atomically(path, figure, dpi=120)
     pyplot.close(figure)
-    write_bytes_atomically(path, drawn.getvalue())
 
 
 def _draw_row(axes: Any, row: Dict[str, Any], column: str, colour: str, offset: int, align: str) -> None:

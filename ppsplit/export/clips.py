@@ -33,7 +33,7 @@ def read_clips(checkpoint: Optional[Path]) -> Dict[str, float]:
     """
     if checkpoint is None:
         raise QuantizationError(
-            "--quant qat needs --weights with a checkpoint that was fine-tuned with quantizers; "
+            "--quant qat needs --weights with a checkpoint that `python tools/train_qat.py` made; "
             "calibrate without one with --quant ptq"
         )
     path = checkpoint.parent / CLIPS_FILE
@@ -42,7 +42,7 @@ def read_clips(checkpoint: Optional[Path]) -> Dict[str, float]:
     except OSError as error:
         raise QuantizationError(
             f"the checkpoint {checkpoint} carries no activation clips ({path.name}: {error.strerror}); fine-tune it "
-            "with quantizers, or calibrate with --quant ptq"
+            "with `python tools/train_qat.py`, or calibrate with --quant ptq"
         ) from error
     except (ValueError, RecursionError) as error:
         raise QuantizationError(f"{path} is not JSON ({error}); fine-tune again") from error

@@ -44,6 +44,17 @@ def quantize_static(
         QuantizationError: unknown algorithm, nothing to quantize, or Paddle could not.
         CalibrationError: the images say nothing, or a tensor is constant on all of them.
     """
+    clips = calibrated_clips(prefix, inputs, algorithm, lapq_evaluations)
+    return write_static(prefix, directory, inputs, clips)
+
+
+def calibrated_clips(
+    prefix: Path, inputs: Sequence[np.ndarray], algorithm: str, lapq_evaluations: int = 300
+) -> Dict[str, float]:
+    """The clip value of each activation that operators with weights read, in the order of their first use.
+
+    Arguments and errors as for `quantize_static`.
+    """
     if algorithm not in ALGORITHMS:
         raise QuantizationError(f"cannot calibrate by {algorithm!r}; choose from {', '.join(ALGORITHMS)}")
     program = FrozenProgram.load(prefix)
@@ -54,12 +65,10 @@ def quantize_static(
     check_inputs(inputs, graph.tensors[graph.inputs[0]])
     observed = observe(program, names, inputs)  # for its errors, too: Paddle makes a scale of 1e-8 of a dead tensor
     if algorithm == "aciq":
-        clips = aciq_clips(observed)
-    elif algorithm == "lapq":
-        clips = lapq_clips(program, observed, inputs, lapq_evaluations)
-    else:
-        clips = paddle_clips(prefix, names, inputs, algorithm)
-    return write_static(prefix, directory, inputs, clips)
+        return aciq_clips(observed)
+    if algorithm == "lapq":
+        return lapq_clips(program, observed, inputs, lapq_evaluations)
+    return paddle_clips(prefix, names, inputs, algorithm)
 
 
 def write_static(prefix: Path, directory: Path, inputs: Sequence[np.ndarray], clips: Mapping[str, float]) -> Path:

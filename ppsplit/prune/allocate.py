@@ -17,6 +17,10 @@ Channels = Dict[str, int]
 Losses = Mapping[str, Sequence[Tuple[int, float]]]  # group to (channels kept, what that loses), in any order
 
 
+class InfeasibleError(ConfigError):
+    """No choice of channels meets what is asked for."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """What has to be saved.
@@ -102,7 +106,9 @@ def by_budget(
                 best, least = name, price
         if not best:
             short = [f"{b.cost} {getattr(costs, b.cost):,} to {b.limit:,.0f}" for b in budgets if over[b]]
-            raise ConfigError(f"pruning cannot bring {' and '.join(short)}; ask for less, or give a smaller --divisor")
+            raise InfeasibleError(
+                f"pruning cannot bring {' and '.join(short)}; ask for less, or give a smaller --divisor"
+            )
         chosen[best] = _next(chosen[best], divisor)
 
 

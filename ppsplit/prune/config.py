@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple, Union
 
 from ppsplit.data.augment import Augmentation
+from ppsplit.distill.finetune import FineTuning
 from ppsplit.errors import ConfigError
-from ppsplit.prune.finetune import FineTuning
 from ppsplit.train.config import COARSEST_STRIDE, out_of_range
 
 # They change where things go or how fast, not what comes out, so a resumed pruning may change them.

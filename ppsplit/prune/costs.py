@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, FrozenSet, List, Mapping, Optional, Tuple
 
+from ppsplit.distill.walk import walked
 from ppsplit.errors import ConfigError
 from ppsplit.export.freeze import trace
 from ppsplit.export.graph import Graph, Operator, resolve_cut
@@ -18,7 +19,6 @@ from ppsplit.models.blocks import ConvBN, HeadConv
 from ppsplit.models.fold import fold_batch_norm
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import KERNEL, ChannelGroup
-from ppsplit.prune.walk import walked
 
 COST_NAMES = ("macs", "edge_macs", "parameters", "payload_elements")
 

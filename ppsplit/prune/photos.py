@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, List, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 
 from ppsplit.data.sample import read_or_skip
 from ppsplit.data.training_set import TrainingSet
+from ppsplit.distill.photos import spread
 from ppsplit.errors import DataError
 from ppsplit.files import sha256_of
 from ppsplit.image import Preprocess, to_input
@@ -56,8 +57,3 @@ def probe_photos(data: TrainingSet, count: int, preprocess: Preprocess) -> Probe
     named = [[read[position][0] for position in positions] for positions in (refit, sorted(sensed))]
     digest = hashlib.sha256(str(named).encode()).hexdigest()
     return ProbePhotos([read[i][1] for i in refit], [read[i][1] for i in sorted(sensed)], digest)
-
-
-def spread(items: Sequence[Any], count: int) -> List[Any]:
-    """`count` of them, evenly spread."""
-    return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int))]

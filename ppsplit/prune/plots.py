@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Dict, Sequence, Tuple
 
-from ppsplit.files import write_bytes_atomically
+from ppsplit.files import write_figure_atomically
 
 Row = Dict[str, Any]
 
@@ -68,7 +67,5 @@ def _figure(panels: int) -> Tuple[Any, Any]:
 def _save(figure: Any, picture: Path) -> None:
     from matplotlib import pyplot
 
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=picture.suffix[1:], dpi=110)
+    write_figure_atomically(picture, figure, dpi=110)
     pyplot.close(figure)
-    write_bytes_atomically(picture, drawn.getvalue())

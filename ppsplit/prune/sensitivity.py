@@ -10,13 +10,13 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from ppsplit.data.coco import CocoSet
+from ppsplit.distill.distances import head_distances
 from ppsplit.files import write_json_atomically
 from ppsplit.image import Preprocess
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.allocate import rounded
 from ppsplit.prune.channels import Pruner
 from ppsplit.prune.compensate import Patches, compensate
-from ppsplit.prune.distill import head_distances
 from ppsplit.train.average_precision import network_ap
 
 RATIOS = (0.125, 0.25, 0.375, 0.5, 0.625)

@@ -11,19 +11,19 @@ from typing import Any, Callable, Dict, List, Sequence
 from ppsplit.data.coco import CocoSet
 from ppsplit.data.image_folder import unlabelled_set
 from ppsplit.data.layout import find_split
+from ppsplit.distill.finetune import Distillation
 from ppsplit.errors import ConfigError
 from ppsplit.files import sha256_of, write_json_atomically
 from ppsplit.models import model_family
 from ppsplit.models.checkpoint import save_checkpoint
 from ppsplit.models.weights import load_network
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.allocate import Losses
+from ppsplit.prune.allocate import InfeasibleError, Losses
 from ppsplit.prune.channels import Pruner, like
 from ppsplit.prune.choice import Choice
 from ppsplit.prune.compensate import Patches, compensate, readers, watch
 from ppsplit.prune.config import PruneConfig
 from ppsplit.prune.costs import CostModel
-from ppsplit.prune.finetune import Distillation
 from ppsplit.prune.folder import MODEL, Kept, PruningFolder, Row, Start
 from ppsplit.prune.photos import probe_photos
 from ppsplit.prune.plots import plot_sensitivity
@@ -101,7 +101,13 @@ class Pruning:
         while len(rows) <= self.config.steps and self._within_limit(rows) == len(rows) - 1:
             number = len(rows)
             self.listener.say(f"step {number} of {self.config.steps}")
-            stage = self._step(stage, number)
+            try:
+                stage = self._step(stage, number)
+            except InfeasibleError as error:
+                if number == 1:
+                    raise
+                self.listener.say(f"step {number} cannot be had, so step {number - 1} is the last: {error}")
+                break
             save_checkpoint(stage.network, self.folder.step(number) / MODEL, self.preprocess)
             rows.append(self._row(number, stage.network))
             self.folder.write(rows)

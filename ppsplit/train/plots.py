@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence
 
 import numpy as np
 
+from ppsplit.files import write_figure_atomically
 from ppsplit.train.log import read_log
 
 
@@ -43,6 +44,5 @@ def _draw(
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend()
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=110)
+    write_figure_atomically(picture, figure, dpi=110)
     pyplot.close(figure)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from ppsplit.cli import main
+from ppsplit.distill.distances import PARTS
 from ppsplit.models import class_names_of
 from ppsplit.models.checkpoint import read_checkpoint
 from ppsplit.models.weights import load_network
-from ppsplit.prune.distill import PARTS
 from ppsplit.train.log import read_log
 from tests.train.conftest import finish, kill_after
 

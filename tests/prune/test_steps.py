@@ -13,6 +13,7 @@ import pytest
 from ppsplit.errors import ConfigError
 from ppsplit.models.checkpoint import read_checkpoint
 from ppsplit.prune import steps as module
+from ppsplit.prune.allocate import InfeasibleError
 from ppsplit.prune.choice import edge_groups
 from ppsplit.prune.config import PruneConfig
 from ppsplit.prune.photos import spread
@@ -304,3 +305,22 @@ def test_what_is_written_can_be_read_by_others(checkpoint: Path, photos: Path, t
     values = json.loads((tmp_path / "run" / "steps.json").read_text())
     assert values["identity"] == pruning.identity and values["identity"]["ratios"] == ["conv7=0.5"]
     assert not (tmp_path / "run" / "step1" / "sensitivity.json").exists()  # nothing to weigh up
+
+
+def test_a_later_step_that_cannot_be_had_ends_with_what_there_is(
+    scored: List[float], checkpoint: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored.extend([0.3, 0.3])
+
+    def step(self: Pruning, stage: Any, number: int) -> Any:
+        if number == 2:
+            raise InfeasibleError("pruning cannot bring macs 12 to 11")
+        return stage
+
+    monkeypatch.setattr(Pruning, "_step", step)
+    pruning = ready(checkpoint, photos, tmp_path / "run", steps=3, target_flops="-40%")
+    rows = pruning.run()
+    assert [row["kept"] for row in rows] == [False, True]
+    assert (pruning.output / "model.npz").is_file()
+    told = pruning.listener.lines  # type: ignore[attr-defined]
+    assert told[-1] == "step 2 cannot be had, so step 1 is the last: pruning cannot bring macs 12 to 11"

@@ -1,4 +1,4 @@
-"""How a pruned network is to change, by static programs.
+"""How a network is to change to come nearer to its teacher, by static programs.
 
 On a CPU Paddle computes convolutions and their gradients by oneDNN only in a static program, at twice the speed of its
 dynamic ones; the parameters stay those of the dynamic network, which an optimizer changes.
@@ -7,19 +7,20 @@ dynamic ones; the parameters stay those of the dynamic network, which an optimiz
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ppsplit.distill.distances import PARTS, feature_distance, head_distances
+from ppsplit.distill.teacher import leave_out
+from ppsplit.distill.walk import recorded
 from ppsplit.models.narrow import narrow_to
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.distill import PARTS, feature_distance, head_distances
-from ppsplit.prune.teacher import leave_out
-from ppsplit.prune.walk import recorded
 
 BY_ONEDNN = ("conv2d", "conv2d_grad", "depthwise_conv2d", "depthwise_conv2d_grad")
 
 Shape = Tuple[int, ...]
+Dress = Callable[[paddle.nn.Layer], None]
 
 
 class Gradients:
@@ -31,6 +32,8 @@ class Gradients:
         compared: sublayers whose maps are compared with the teacher's.
         kept: layer to int64, which of the teacher's channels it still has.
         feature_weight: of the distance between maps.
+        dress: given the network's twin in a static program, changes what its layers compute. Parameters that the
+            network has beside its kind's are added here, under the same names.
     """
 
     def __init__(
@@ -40,7 +43,9 @@ class Gradients:
         compared: Sequence[str],
         kept: Mapping[str, np.ndarray],
         feature_weight: float,
+        dress: Optional[Dress] = None,
     ) -> None:
+        self.dress = dress
         self.network, self.start, self.compared = network, start, compared
         self.kept, self.feature_weight = kept, feature_weight
         state = network.state_dict()
@@ -80,13 +85,18 @@ class _Program:
         with _static(), paddle.utils.unique_name.guard():
             self._program, self._scope = paddle.static.Program(), paddle.static.Scope()
             with paddle.static.program_guard(self._program, paddle.static.Program()):
-                twin = _twin(of.network, of.start)
+                whole = _twin(of.network)
+                tensors = whole.state_dict()
+                if of.dress is not None:
+                    of.dress(whole)
+                    tensors = {**whole.state_dict(), **tensors}  # a layer that is wrapped now keeps its names
+                self._tensors = {name: tensor.name for name, tensor in tensors.items()}
+                twin = leave_out(whole, of.start)
                 inputs = {name: paddle.static.data(name, array.shape) for name, array in theirs.items()}
                 with recorded(twin, of.compared) as mine:
                     found = twin(paddle.static.data("given", given.shape))
                 parts = head_distances(found, [inputs[_head(i)] for i in range(heads)], of.network.params)
                 parts["feature"] = feature_distance(mine, inputs, of.kept) * of.feature_weight
-                self._tensors = {name: tensor.name for name, tensor in twin.state_dict().items()}
                 total = paddle.add_n(list(parts.values()))
                 pairs = paddle.static.append_backward(total, [self._tensors[name] for name in of.learnt])
             self._executor = paddle.static.Executor(_place())
@@ -114,14 +124,14 @@ def _head(index: int) -> str:
     return f"head {index}"
 
 
-def _twin(network: paddle.nn.Layer, start: Sequence[str]) -> paddle.nn.Layer:
+def _twin(network: paddle.nn.Layer) -> paddle.nn.Layer:
     """A network of the same kind and as wide, its parameters those of the program being written."""
     twin = type(network)(network.params)
     narrow_to(twin, {name: tensor.numpy() for name, tensor in network.state_dict().items()})
     for layer in twin.sublayers():
         if isinstance(layer, paddle.nn.BatchNorm2D):
             layer.eval()
-    return leave_out(twin, start)
+    return twin
 
 
 def _place() -> object:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ppsplit.distill.distances import SURE_ENOUGH, feature_distance, head_distances
+from ppsplit.distill.walk import recorded
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.distill import SURE_ENOUGH, feature_distance, head_distances
-from ppsplit.prune.walk import recorded
 
 from .conftest import SIDE
 

@@ -7,10 +7,10 @@ from typing import Optional
 import numpy as np
 import pytest
 
+from ppsplit.distill.teacher import Teacher, coarse_layers, leave_out, shared_start, start_of
+from ppsplit.distill.walk import recorded
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import Pruner
-from ppsplit.prune.teacher import Teacher, coarse_layers, leave_out, shared_start, start_of
-from ppsplit.prune.walk import recorded
 from tests.models.seeded import random_image
 
 from .conftest import SIDE, difference, heads, state

@@ -13,11 +13,11 @@ import pytest
 
 from ppsplit.data.augment import Augmentation
 from ppsplit.data.image_folder import unlabelled_set
+from ppsplit.distill.finetune import Distillation, FineTuning
 from ppsplit.errors import ConfigError, TrainingError
 from ppsplit.image import Preprocess
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import Pruner
-from ppsplit.prune.finetune import Distillation, FineTuning
 from ppsplit.train.listener import Listener, Step
 from ppsplit.train.log import read_log
 

@@ -7,12 +7,12 @@ from typing import Dict, List, Tuple
 import numpy as np
 import pytest
 
+from ppsplit.distill.distances import PARTS, feature_distance, head_distances
+from ppsplit.distill.gradients import Gradients
+from ppsplit.distill.teacher import leave_out
+from ppsplit.distill.walk import recorded
 from ppsplit.paddle_first import paddle
 from ppsplit.prune.channels import Pruner
-from ppsplit.prune.distill import PARTS, feature_distance, head_distances
-from ppsplit.prune.gradients import Gradients
-from ppsplit.prune.teacher import leave_out
-from ppsplit.prune.walk import recorded
 from tests.models.seeded import random_image
 from tests.prune.conftest import SIDE, state
 

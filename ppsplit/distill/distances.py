@@ -1,4 +1,4 @@
-"""How far a pruned network is from the whole one, on images that nobody has labelled.
+"""How far a network, pruned or quantized, is from the one it came from, on images that nobody has labelled.
 
 At the heads: for each box, binary cross-entropy of objectness and of the classes against the teacher's, and squared
 differences of the box's four numbers, the last three weighed by how sure the teacher is of an object there (so do
@@ -13,9 +13,9 @@ from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
 
+from ppsplit.distill.walk import Maps
 from ppsplit.models.anchors import AnchorParams
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.walk import Maps
 
 PARTS = ("box", "objectness", "class", "feature")
 SURE_ENOUGH = 0.002  # added to the teacher's objectness as a weight: AP also counts boxes it is hardly sure of

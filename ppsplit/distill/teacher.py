@@ -1,4 +1,4 @@
-"""The unpruned network, asked for its heads and for maps in between, in Paddle Inference: three times as fast there."""
+"""The network to learn from: its heads, and maps in between. In Paddle Inference, which is three times as fast."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ppsplit.distill.walk import evaluating, recorded, smallest_side, walked
 from ppsplit.export.freeze import trace
 from ppsplit.models.blocks import ConvBN
 from ppsplit.models.fold import fold_batch_norm
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.walk import evaluating, recorded, smallest_side, walked
 from ppsplit.runtime.paddle import PaddleRuntime
 
 THREADS = 1
@@ -25,7 +25,7 @@ class Teacher:
     """A network's heads and maps.
 
     Args:
-        network: unpruned; is left as it is.
+        network: is left as it is.
         stages: structural names of sublayers whose outputs are wanted beside the heads.
         sides: input sides in pixels that will be asked for.
     """

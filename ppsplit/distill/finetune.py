@@ -1,23 +1,23 @@
-"""A pruned network learns to do what the whole one does. Killed at any moment it goes on exactly."""
+"""A pruned or quantized network learns to do what the whole one does. Killed at any moment it goes on exactly."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
 from ppsplit.data.augment import Augmentation
 from ppsplit.data.batches import BatchPlan, BatchSource
 from ppsplit.data.training_set import TrainingSet
+from ppsplit.distill.distances import PARTS
+from ppsplit.distill.gradients import Dress, Gradients
+from ppsplit.distill.teacher import Teacher, coarse_layers, shared_start, start_of
 from ppsplit.errors import TrainingError
 from ppsplit.image import Preprocess
 from ppsplit.paddle_first import paddle
-from ppsplit.prune.distill import PARTS
-from ppsplit.prune.gradients import Gradients
-from ppsplit.prune.teacher import Teacher, coarse_layers, shared_start, start_of
 from ppsplit.train.ema import AveragedNetwork
 from ppsplit.train.listener import Listener, Step
 from ppsplit.train.log import CsvLog
@@ -67,11 +67,11 @@ class FineTuning:
 
 
 class Distillation:
-    """One fine-tuning of one pruned network.
+    """One fine-tuning of one network.
 
     Args:
-        student: pruned; is trained.
-        teacher: unpruned.
+        student: is trained, but for parameters that stop gradients.
+        teacher: what it came from.
         kept: layer to int64, which of the teacher's channels the student still has.
         data: images; their labels are not looked at.
         preprocess: how images become the input.
@@ -79,6 +79,7 @@ class Distillation:
         folder: for `state.npz` to resume from and `steps.csv`.
         identity: what decides the result beside the data; a state of another one is refused.
         listener: hears of progress.
+        dress: as `Gradients` takes it, where the student computes something else than its layers say.
 
     Raises:
         ConfigError: a batch is larger than the set.
@@ -95,12 +96,13 @@ class Distillation:
         folder: Path,
         identity: Dict[str, Any],
         listener: Listener,
+        dress: Optional[Dress] = None,
     ) -> None:
         self.plan, self.folder, self.listener, self.identity = plan, folder, listener, identity
-        self.start = shared_start(student, teacher)
+        self.start = shared_start(student, teacher) if dress is None else None
         start = start_of(student, self.start) if self.start else []
         compared = [name for name in coarse_layers(teacher) if name.split(".")[0] not in start]
-        self.gradients = Gradients(student, start, compared, kept, plan.feature_weight)
+        self.gradients = Gradients(student, start, compared, kept, plan.feature_weight, dress)
         self.teacher = Teacher(teacher, [*compared, *start[-1:]], plan.input_sizes)
         batches = BatchPlan(len(data.images), plan.batch, plan.seed, plan.input_sizes)
         self.source = BatchSource(data, batches, preprocess, plan.augmentation, 0, plan.workers)
