@@ -1,4 +1,4 @@
-"""`python tools/import_onnx.py` is `ppsplit import`; from any folder."""
+"""`python tools/import.py` is `ppsplit import`; from any folder."""
 
 from __future__ import annotations
 
