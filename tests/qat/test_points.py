@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from ppsplit.errors import CutError, QuantizationError
@@ -55,8 +54,3 @@ class Doubled(paddle.nn.Layer):  # type: ignore[misc]
 def test_what_has_no_name_is_refused() -> None:
     with pytest.raises(QuantizationError, match="is no stage's output .* calibrate instead with --quant ptq"):
         Frozen(Doubled(), (SIDE, SIDE), None)
-
-
-def test_calibration_is_the_exports(tiny: paddle.nn.Layer) -> None:
-    clips = Frozen(tiny, (SIDE, SIDE), "pool2").calibrated(IMAGES, "kl")
-    assert clips.shape == (2,) and np.all(clips > 0) and clips[0] <= 1.0
