@@ -7,7 +7,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -107,11 +107,6 @@ def _written(bundle: Bundle, cut: Cut, learned: LearnedCoding, data: bytes) -> B
     if outdated != learned.tables:
         (bundle.root / outdated).unlink(missing_ok=True)
     return Bundle.open(bundle.root)
-
-
-def curve_rows(learned: LearnedCoding) -> List[Dict[str, object]]:
-    """The curve as rows of a table; `chosen` marks the bundle's own quality."""
-    return [{**vars(point), "chosen": point.quality == learned.quality} for point in learned.curve]
 
 
 def held_out(photos: Sequence[Path], count: int) -> Tuple[List[Path], List[Path]]:

@@ -7,7 +7,8 @@ from typing import List, Optional, Tuple
 
 from ppsplit.bundle import Bundle
 from ppsplit.calibrate.curve import Judged
-from ppsplit.calibrate.learn import LearningPlan, curve_rows, held_out, learn_codec
+from ppsplit.calibrate.learn import LearningPlan, held_out, learn_codec
+from ppsplit.cli.inspect import curve_rows
 from ppsplit.cli.progress import row_progress
 from ppsplit.cli.tables import print_table
 from ppsplit.data.coco import CocoSet

@@ -40,9 +40,9 @@ def test_a_bundle_without_a_learned_codec_is_written_as_it_always_was(tiny_bundl
     assert "learned" not in (tiny_bundle / "manifest.json").read_text()
 
 
-def test_split_with_the_learned_codec_over_a_real_server(learned_bundle: Path, photos: Path) -> None:
+def test_split_with_the_learned_codec_over_a_real_server(learned_bundle: Path, noise_photos: Path) -> None:
     bundle = Bundle.open(learned_bundle)
-    images = [read_image(path) for path in sorted(photos.iterdir())[:2]]
+    images = [read_image(path) for path in sorted(noise_photos.iterdir())[:2]]
     head = Head(bundle, bundle.cut("deep"), "paddle")
     with serving(learned_bundle) as server:
         exact = EdgeClient(head, Link(server.url), "fp32").infer_batch(images)
@@ -58,8 +58,8 @@ def test_split_with_the_learned_codec_over_a_real_server(learned_bundle: Path, p
             np.testing.assert_allclose(*best, atol=0.05)  # the others lie at the threshold
 
 
-def test_the_clients_command_line(learned_bundle: Path, photos: Path, tmp_path: Path) -> None:
-    base = ["client", "--bundle", str(learned_bundle), "--input", str(photos / "0.png"), "--runtime", "paddle"]
+def test_the_clients_command_line(learned_bundle: Path, noise_photos: Path, tmp_path: Path) -> None:
+    base = ["client", "--bundle", str(learned_bundle), "--input", str(noise_photos / "0.png"), "--runtime", "paddle"]
     sizes = {}
     for name, options in {
         "own": [],
@@ -84,26 +84,29 @@ def test_the_clients_command_line(learned_bundle: Path, photos: Path, tmp_path: 
         (["--codec", "feature", "--cut", "stem"], "ppsplit calibrate"),
     ],
 )
-def test_wishes_that_make_no_sense(learned_bundle, photos, capsys, options: List[str], expected: str) -> None:
-    base = ["client", "--bundle", str(learned_bundle), "--input", str(photos), "--runtime", "paddle"]
+def test_wishes_that_make_no_sense(learned_bundle, noise_photos, capsys, options: List[str], expected: str) -> None:
+    base = ["client", "--bundle", str(learned_bundle), "--input", str(noise_photos), "--runtime", "paddle"]
     assert main([*base, *options, "--save-features", "never"]) == 1
     assert expected in capsys.readouterr().err
 
 
-def test_calibrating_again_leaves_one_file_of_tables(learned_bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_calibrating_again_leaves_one_file_of_tables(learned_bundle: Path, noise_photos: Path, tmp_path: Path) -> None:
     root = tmp_path / "bundle"
     shutil.copytree(learned_bundle, root)
-    assert main(["calibrate", str(root), "--images", str(photos), "--count", "9", "--json", str(tmp_path / "c")]) == 0
+    assert (
+        main(["calibrate", str(root), "--images", str(noise_photos), "--count", "9", "--json", str(tmp_path / "c")])
+        == 0
+    )
     assert len(list(root.rglob("codec-*.npz"))) == 1
     assert not list(root.rglob("*.partial"))
     rows = json.loads((tmp_path / "c").read_text())["rows"]
     assert [row["quality"] for row in rows if row["chosen"]] == [Bundle.open(root).cut().learned.quality]
 
 
-def test_a_family_without_scores_learns_all_directions(raw_bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_a_family_without_scores_learns_all_directions(raw_bundle: Path, noise_photos: Path, tmp_path: Path) -> None:
     root = tmp_path / "bundle"
     shutil.copytree(raw_bundle, root)
-    assert main(["calibrate", str(root), "--images", str(photos), "--count", "12"]) == 0
+    assert main(["calibrate", str(root), "--images", str(noise_photos), "--count", "12"]) == 0
     learned = Bundle.open(root).cut().learned
     assert learned is not None and learned.quality == 50
     assert all(point.score_kl is None for point in learned.curve)
@@ -120,9 +123,9 @@ def test_a_family_without_scores_learns_all_directions(raw_bundle: Path, photos:
         (["--images", "/nowhere"], "cannot calibrate"),
     ],
 )
-def test_what_is_refused_changes_nothing(tiny_bundle, photos, capsys, options: List[str], expected: str) -> None:
+def test_what_is_refused_changes_nothing(tiny_bundle, noise_photos, capsys, options: List[str], expected: str) -> None:
     before = sorted((path, path.stat().st_mtime_ns) for path in tiny_bundle.rglob("*"))
-    assert main(["calibrate", str(tiny_bundle), "--images", str(photos), "--count", "12", *options]) == 1
+    assert main(["calibrate", str(tiny_bundle), "--images", str(noise_photos), "--count", "12", *options]) == 1
     assert expected in capsys.readouterr().err
     assert sorted((path, path.stat().st_mtime_ns) for path in tiny_bundle.rglob("*")) == before
 
