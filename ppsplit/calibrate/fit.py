@@ -15,7 +15,7 @@ from ppsplit.errors import CalibrationError
 
 QUALITIES = (18, 34, 50, 66, 82)  # of the rungs, an octave apart
 MIDDLE_STEP = 0.22  # of the largest component's standard deviation
-# Of maps that a model, and the way back, are fitted to: of yolov3-tiny 24 and 60, which take a minute.
+# Of maps that a model, and the way back, are fitted to: of yolov3-tiny 24 and 60.
 MODEL_ELEMENTS, BACKWARD_ELEMENTS = 2_100_000, 5_200_000
 BACKWARD_RIDGE = 30.0  # in samples of a component at the least integer
 Progress = Callable[[str, int, int], None]

@@ -17,7 +17,10 @@ PLAIN = ("x", "0.35")
 
 
 def plot_rate(rows: Sequence[Dict[str, Any]], path: Path) -> None:
-    """Draw `rate_table`'s rows: two panels, bytes on a logarithmic scale. The suffix chooses the format."""
+    """Draw `rate_table`'s rows in two panels, bytes and divergence on logarithmic scales.
+
+    What moves no score at all is not in the second panel. The suffix chooses the format.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -42,7 +45,7 @@ def _draw(axes: Any, rows: Sequence[Dict[str, Any]], column: str) -> None:
             axes.axhline(row["ap"], color="0.5", linestyle=":", label="nothing sent")
     groups = list(dict.fromkeys(row["group"] for row in rows if row["payload_bytes"]))
     for group in groups:
-        points = [row for row in rows if row["group"] == group and row[column] is not None]
+        points = [row for row in rows if row["group"] == group and (column == "ap" or row[column])]
         style, colour = STYLES.get(group, PLAIN)
         kilobytes = [row["payload_bytes"] / 1000 for row in points]
         axes.plot(kilobytes, [row[column] for row in points], style, color=colour, markersize=5, label=group)
@@ -54,8 +57,10 @@ def _draw(axes: Any, rows: Sequence[Dict[str, Any]], column: str) -> None:
     axes.legend(shown.values(), shown.keys(), fontsize=8)
     axes.set_xscale("log")
     if column == "score_kl":
-        axes.set_yscale("symlog", linthresh=0.01)
-        axes.set_ylim(bottom=0)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 4, 5, 7)))
+        axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.xaxis.set_minor_formatter(ticker.NullFormatter())
