@@ -30,6 +30,10 @@ test: venv ## the tests, without the slow ones (ARGS="-k name": more for pytest)
 test-all: venv ## all tests
 	@$(PYTHON_IN_VENV) -m pytest -m "slow or not slow" $(ARGS)
 
+.PHONY: bench-rate
+bench-rate: venv ## bytes against AP and divergence (BUNDLE=calibrated one, DATA=labelled set in COCO's format)
+	@$(PYTHON_IN_VENV) benchmarks/rate_accuracy.py --bundle "$(BUNDLE)" --root "$(DATA)" $(ARGS)
+
 .PHONY: lint
 lint: venv ## format, lint, types and layering contracts; changes nothing
 	@.venv/bin/ruff format --check .

@@ -7,7 +7,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.tiny_bundle import Server, export_tiny, serving
+from tests.tiny_bundle import Server, export_tiny, serving, write_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,3 +49,22 @@ def tiny_server(tiny_bundle: Path) -> Iterator[Server]:
     """`tiny_bundle` served in a process of its own."""
     with serving(tiny_bundle) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def noise_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen pictures without anything on them."""
+    return write_photos(tmp_path_factory.mktemp("photos"), 16)
+
+
+@pytest.fixture(scope="session")
+def learned_bundle(tiny_bundle: Path, noise_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_bundle`, its cut "deep" calibrated."""
+    import shutil
+
+    from ppsplit.cli import main
+
+    root = tmp_path_factory.mktemp("learned") / "bundle"
+    shutil.copytree(tiny_bundle, root)
+    assert main(["calibrate", str(root), "--images", str(noise_photos), "--count", "12"]) == 0
+    return root

@@ -51,7 +51,7 @@ END
 }
 
 locked_key="$here $paddle $(cat $locks | cksum)"
-package_key=$(cksum <pyproject.toml)
+package_key=$(cat pyproject.toml setup.py ppsplit/codec/wavefront.c | cksum) # what an editable install is built from
 is_locked() { [ "$(cat $venv/.locked 2>/dev/null)" = "$locked_key" ] && $venv/bin/python -c '' 2>/dev/null; }
 
 if ! is_locked; then

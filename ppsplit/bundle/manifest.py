@@ -107,6 +107,46 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class CurvePoint:
+    """What one quality of the learned codec costs and keeps, as means over images.
+
+    Attributes:
+        quality: 1 to 100.
+        coded_bytes: of an image's tensors, without the message around them.
+        score_kl: `metrics.score_kl` in nats; null for families whose scores are not known.
+        ap: null where there were no labels.
+    """
+
+    quality: int
+    coded_bytes: float
+    score_kl: Optional[float] = None
+    ap: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class LearnedCoding:
+    """What the encoding "feature" needs.
+
+    Attributes:
+        tables: path inside the bundle, see `codec.tables`.
+        version: of the tables' format.
+        quality: the one that is used where none is wished for.
+        images: how many photos the tables were learnt from.
+        curve: on photos that were not among them.
+        curve_images: how many.
+        ap_unsplit: on the same photos, nothing rounded; null where there were no labels.
+    """
+
+    tables: str
+    version: int
+    quality: int
+    images: int
+    curve: Tuple[CurvePoint, ...] = ()
+    curve_images: int = 0
+    ap_unsplit: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Cut:
     """One way to divide the network.
 
@@ -117,6 +157,7 @@ class Cut:
         clips: bits ("8", "4") to tensor name to range.
         edge_macs_share, edge_params_share: of the whole network, 0..1.
         certificates: one for each head that export could run.
+        learned: of the learned codec; null before calibration, and then not written.
     """
 
     name: str
@@ -126,6 +167,7 @@ class Cut:
     edge_macs_share: float
     edge_params_share: float
     certificates: Tuple[Certificate, ...] = ()
+    learned: Optional[LearnedCoding] = None
 
 
 @dataclass(frozen=True)
@@ -170,6 +212,9 @@ class Manifest:
         """JSON-ready dict, with format and version."""
         values = dataclasses.asdict(self)
         values["preprocess"] = self.preprocess.to_json()
+        for cut in values["cuts"]:
+            if cut["learned"] is None:  # as bundles were before there was such a thing: their fingerprints stay right
+                del cut["learned"]
         return {"format": FORMAT, "format_version": FORMAT_VERSION, **values}
 
     def computed_fingerprint(self) -> str:
@@ -223,5 +268,12 @@ def _cut(values: Dict[str, Any]) -> Cut:
                 bits: {name: Clip(**clip) for name, clip in ranges.items()} for bits, ranges in values["clips"].items()
             },
             "certificates": tuple(Certificate(**c) for c in values["certificates"]),
+            "learned": _learned(values.get("learned")),
         }
     )
+
+
+def _learned(values: Optional[Dict[str, Any]]) -> Optional[LearnedCoding]:
+    if values is None:
+        return None
+    return LearnedCoding(**{**values, "curve": tuple(CurvePoint(**point) for point in values["curve"])})

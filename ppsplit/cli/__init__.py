@@ -54,6 +54,7 @@ VERBS = {
     "import": Verb("ppsplit.cli.import_onnx", "import_onnx", "make a frozen program of an ONNX file"),
     "export-split": Verb("ppsplit.cli.export_split", "export_split", "cut a network in two and write a bundle"),
     "export-quant": Verb("ppsplit.cli.export_quant", "export_quant", "quantize a program or a bundle's edge half"),
+    "calibrate": Verb("ppsplit.cli.calibrate", "calibrate", "teach a bundle the codec that sends few bytes"),
     "inspect": Verb("ppsplit.cli.inspect", "inspect_bundle", "show what is in a bundle"),
     "doctor": Verb("ppsplit.cli.doctor", "doctor", "say what will not convert for Paddle Lite, and why"),
     "serve": Verb("ppsplit.cli.serve", "serve", "run the cloud half"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from ppsplit.bundle import FORMAT_VERSION, TAIL, Bundle, Cut, Manifest, ProgramFiles
+from ppsplit.bundle import FORMAT_VERSION, TAIL, Bundle, Cut, LearnedCoding, Manifest, ProgramFiles
 from ppsplit.cli.tables import print_table
 from ppsplit.runtime import runs_here
 
@@ -26,6 +26,10 @@ def inspect_bundle(bundle: Path, /, verify: bool = False, json: Optional[Path] =
     print_table([cut_row(cut) for cut in manifest.cuts], title="cuts", json_path=json)
     print_table(program_rows(opened), title="programs")
     print_table(certificate_rows(manifest), title="certificates: the halves against the whole")
+    for cut in manifest.cuts:
+        if cut.learned is not None:
+            title = f"learned codec of cut {cut.name}: {cut.learned.images} photos, curve on {cut.learned.curve_images}"
+            print_table(curve_rows(cut.learned), title=title)
     if verify:
         for name in manifest.files:
             opened.path(name)
@@ -69,6 +73,11 @@ def program_rows(bundle: Bundle) -> List[Dict[str, Any]]:
 def certificate_rows(manifest: Manifest) -> List[Dict[str, Any]]:
     """What export measured for each head that it could run."""
     return [{"cut": cut.name, **vars(certificate)} for cut in manifest.cuts for certificate in cut.certificates]
+
+
+def curve_rows(learned: LearnedCoding) -> List[Dict[str, Any]]:
+    """What each measured quality costs and keeps; `chosen` marks the bundle's own."""
+    return [{**vars(point), "chosen": point.quality == learned.quality} for point in learned.curve]
 
 
 def _program_row(bundle: Bundle, cut: Optional[Cut], program: ProgramFiles) -> Dict[str, Any]:

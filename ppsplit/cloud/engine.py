@@ -15,7 +15,7 @@ from ppsplit.bundle import FULL, TAIL, Bundle, Cut, TensorSpec
 from ppsplit.classification import Classification
 from ppsplit.cloud.jpeg import jpeg_hw
 from ppsplit.cloud.refusal import RefusedError
-from ppsplit.codec import MAX_BATCH, EncodedTensor, FeatureCodec
+from ppsplit.codec import MAX_BATCH, Codec, EncodedTensor
 from ppsplit.decode import CLASSIFY, Decoder, build_decoder
 from ppsplit.detections import Detections
 from ppsplit.errors import BundleError, InferenceRuntimeError
@@ -81,6 +81,7 @@ class Engine:
         if manifest.decode.family != RAW:
             self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
         self._programs: Dict[Tuple[str, str], Runtime] = {}
+        self._codecs: Dict[Tuple[str, str], Codec] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="inference")
         self._ready = threading.Event()
 
@@ -122,8 +123,7 @@ class Engine:
         cut = self._cut(message.cut)
         result = Result(cut.name)
         with result.timed("decode_features"):
-            codec = FeatureCodec(cut.tensors, message.encoding, cut.clips, max_batch=self.max_batch)
-            features = codec.decode([EncodedTensor(*tensor) for tensor in message.tensors])
+            features = self._codec(cut, message.encoding).decode([EncodedTensor(*tensor) for tensor in message.tensors])
         return self._finish(result, TAIL, cut, features, message.options)
 
     def infer_image(self, jpeg: bytes, options: Options) -> Result:
@@ -157,6 +157,12 @@ class Engine:
             return self.bundle.cut(name)
         except BundleError as error:
             raise RefusedError(404, "unknown_cut", str(error)) from error
+
+    def _codec(self, cut: Cut, encoding: str) -> Codec:
+        key = (cut.name, encoding)
+        if key not in self._codecs:  # two threads may both make one; they are alike
+            self._codecs[key] = Codec(self.bundle, cut, encoding, max_batch=self.max_batch)
+        return self._codecs[key]
 
     def _finish(self, result: Result, part: str, cut: Cut, feeds: Tensors, options: Options) -> Result:
         with result.timed("tail"):

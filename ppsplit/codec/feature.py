@@ -16,7 +16,9 @@ from ppsplit.codec.pack import pack, packed_size, unpack
 from ppsplit.codec.quantize import check_clip, dequantize, quantize
 from ppsplit.errors import CodecError
 
-ENCODINGS = ("fp32", "fp16", "uint8", "uint4")
+FEATURE = "feature"  # needs tables that were learnt: `codec.learned`
+PLAIN_ENCODINGS = ("fp32", "fp16", "uint8", "uint4")
+ENCODINGS = (*PLAIN_ENCODINGS, FEATURE)
 CODE_BITS = {"uint8": 8, "uint4": 4}
 LOSSLESS_DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 FLOAT16_MAX = 65504.0
@@ -45,7 +47,7 @@ class FeatureCodec:
 
     Args:
         specs: what crosses, in order (`Cut.tensors`, or a manifest's outputs).
-        encoding: one of `ENCODINGS`.
+        encoding: one of `PLAIN_ENCODINGS`.
         clips: bits ("8", "4") to tensor name to range (`Cut.clips`); needed by uint8 and uint4 only.
         level: zstandard's level, 1 to 22.
         max_batch: the largest batch that `decode` accepts.
@@ -62,8 +64,8 @@ class FeatureCodec:
         level: int = DEFAULT_LEVEL,
         max_batch: int = MAX_BATCH,
     ) -> None:
-        if encoding not in ENCODINGS:
-            raise CodecError(f"unknown encoding {encoding!r}; known: {', '.join(ENCODINGS)}")
+        if encoding not in PLAIN_ENCODINGS:
+            raise CodecError(f"unknown encoding {encoding!r}; known here: {', '.join(PLAIN_ENCODINGS)}")
         if not 1 <= level <= 22:
             raise CodecError(f"the compression level is {level}; expected 1 to 22")
         self.specs, self.encoding, self.level, self.max_batch = tuple(specs), encoding, level, max_batch
@@ -91,15 +93,13 @@ class FeatureCodec:
             CodecError: a tensor is missing, unknown, of another dtype or shape, or holds NaN or an infinity
                 under uint8 or uint4.
         """
-        self._check_names(list(tensors))
-        batch: Optional[int] = None
-        encoded = []
-        for spec in self.specs:
-            tensor = tensors[spec.name]
-            batch = self._check(spec, tuple(tensor.shape), str(tensor.dtype), batch)
-            data = compress(self._to_bytes(spec, tensor), self.level)
-            encoded.append(EncodedTensor(spec.name, tuple(tensor.shape), spec.dtype, data))
-        return encoded
+        self.check({name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in tensors.items()})
+        return [
+            EncodedTensor(
+                spec.name, tuple(tensors[spec.name].shape), spec.dtype, self.encode_one(spec, tensors[spec.name])
+            )
+            for spec in self.specs
+        ]
 
     def decode(self, encoded: Sequence[EncodedTensor]) -> Dict[str, np.ndarray]:
         """Inverse of `encode` up to the encoding's loss; the arrays are the caller's to change.
@@ -109,14 +109,21 @@ class FeatureCodec:
         Raises:
             CodecError: something does not agree, or the data is damaged.
         """
-        self._check_names([tensor.name for tensor in encoded])
+        self.check_names([tensor.name for tensor in encoded])
         by_name = {tensor.name: tensor for tensor in encoded}
+        self.check({name: (tuple(tensor.shape), tensor.dtype) for name, tensor in by_name.items()})
+        return {spec.name: self.decode_one(spec, by_name[spec.name]) for spec in self.specs}
+
+    def check(self, tensors: Mapping[str, Tuple[Tuple[int, ...], str]]) -> int:
+        """Raise CodecError unless names, and each tensor's shape and dtype, are as `specs` says; returns the batch."""
+        self.check_names(list(tensors))
         batch: Optional[int] = None
         for spec in self.specs:
-            batch = self._check(spec, tuple(by_name[spec.name].shape), by_name[spec.name].dtype, batch)
-        return {spec.name: self._from_bytes(spec, by_name[spec.name]) for spec in self.specs}
+            batch = self._check(spec, *tensors[spec.name], batch)
+        return batch or 1
 
-    def _check_names(self, names: List[str]) -> None:
+    def check_names(self, names: List[str]) -> None:
+        """Raise CodecError unless these are the tensors of `specs`, each once."""
         expected = [spec.name for spec in self.specs]
         if sorted(names) != sorted(expected):
             raise CodecError(f"expected the tensors {expected}, got {names[:16]}; are both halves of the same cut?")
@@ -139,6 +146,10 @@ class FeatureCodec:
             )
         return batch
 
+    def encode_one(self, spec: TensorSpec, tensor: np.ndarray) -> bytes:
+        """The data of a tensor that `check` has passed. Raises CodecError for NaN and infinities in few bits."""
+        return compress(self._to_bytes(spec, tensor), self.level)
+
     def _to_bytes(self, spec: TensorSpec, tensor: np.ndarray) -> bytes:
         if spec.dtype == "float32":
             if self._bits:
@@ -147,7 +158,8 @@ class FeatureCodec:
                 return _to_half(tensor).tobytes()
         return np.ascontiguousarray(tensor, np.dtype(spec.dtype).newbyteorder("<")).tobytes()
 
-    def _from_bytes(self, spec: TensorSpec, encoded: EncodedTensor) -> np.ndarray:
+    def decode_one(self, spec: TensorSpec, encoded: EncodedTensor) -> np.ndarray:
+        """A tensor that `check` has passed. Raises CodecError for damaged data."""
         count = 1
         for size in encoded.shape:
             count *= size  # Python's integers do not overflow

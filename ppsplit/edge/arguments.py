@@ -50,7 +50,14 @@ def _add_main(parser: argparse.ArgumentParser) -> None:
 def _add_split(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the split")
     group.add_argument("--cut", help="where the network is divided (default: the bundle's first cut)")
-    group.add_argument("--encoding", choices=ENCODINGS, default="uint8", help="of what is sent (%(default)s)")
+    group.add_argument(
+        "--encoding", "--codec", choices=ENCODINGS, default="uint8", help="of what is sent (%(default)s)"
+    )
+    dial = group.add_mutually_exclusive_group()
+    dial.add_argument("--quality", type=int, metavar="1..100", help="of feature (default: the bundle's choice)")
+    dial.add_argument(
+        "--target-bytes", type=int, metavar="N", help="of feature: the best quality that fits, picture by picture"
+    )
     group.add_argument("--runtime", choices=RUNTIMES, default=DEFAULT_RUNTIME, help="for the head (%(default)s)")
     group.add_argument("--precision", help="of the head: fp32, int8, ptq-hist, mixed, ... (default: the bundle's)")
     group.add_argument("--target", help="x86 or arm, for lite (default: this machine)")

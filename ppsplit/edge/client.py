@@ -12,7 +12,7 @@ import numpy as np
 
 from ppsplit.bundle import Bundle, Manifest
 from ppsplit.classification import Classification
-from ppsplit.codec import EncodedTensor, FeatureCodec
+from ppsplit.codec import Codec, EncodedTensor, FeatureCodec
 from ppsplit.decode import CLASSIFY, build_decoder
 from ppsplit.detections import Detections
 from ppsplit.edge.head import Head
@@ -84,18 +84,23 @@ class Client(ABC):
 
 
 class EdgeClient(Client):
-    """The split: head here, the rest in the cloud.
+    """The split: head here, the rest in the cloud. Another `codec` may be set between two pictures.
 
     Raises:
-        CodecError: the bundle has no ranges for this encoding.
+        CodecError, BundleError: the bundle has not what this encoding needs.
     """
 
     def __init__(
-        self, head: Head, link: Optional[Link], encoding: str = "uint8", options: Optional[Options] = None
+        self,
+        head: Head,
+        link: Optional[Link],
+        encoding: str = "uint8",
+        options: Optional[Options] = None,
+        codec: Optional[Codec] = None,
     ) -> None:
         super().__init__(head.bundle, options or Options())
-        self.head, self.link, self.encoding = head, link, encoding
-        self._codec = FeatureCodec(head.cut.tensors, encoding, head.cut.clips)
+        self.head, self.link = head, link
+        self.codec = codec or Codec(head.bundle, head.cut, encoding)
 
     def infer_batch(self, images_rgb: Sequence[np.ndarray]) -> List[EdgeResult]:
         if self.link is None:
@@ -116,9 +121,9 @@ class EdgeClient(Client):
         with times.measure("head"):
             features = self.head.run(inputs)
         with times.measure("encode"):
-            tensors = tuple(WireTensor(*tensor) for tensor in self._codec.encode(features))
+            tensors = tuple(WireTensor(*tensor) for tensor in self.codec.encode(features))
             fingerprint = self.bundle.manifest.fingerprint
-            frame = pack(FeatureMessage(fingerprint, self.head.cut.name, self.encoding, tensors, self.options))
+            frame = pack(FeatureMessage(fingerprint, self.head.cut.name, self.codec.encoding, tensors, self.options))
         return frame, placements
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from ppsplit.bundle import TAIL, Bundle
-from ppsplit.codec import MAX_BATCH
+from ppsplit.codec import MAX_BATCH, Codec
 from ppsplit.edge.client import Client, EdgeClient, JpegClient, LocalClient
 from ppsplit.edge.head import Head, load_part
 from ppsplit.edge.job import Job, run_job
@@ -45,7 +45,7 @@ def save_features(arguments: argparse.Namespace) -> int:
     paths = find_images(arguments.input)
     if len(paths) > MAX_BATCH:
         raise ConfigError(f"--save-features makes one frame of all {len(paths)} pictures; at most {MAX_BATCH} fit")
-    client = EdgeClient(_make_head(bundle, arguments), None, arguments.encoding, _options(arguments))
+    client = _make_split(bundle, arguments, None)
     bar = ProgressBar(1)
     photos = list(read_photos(paths, lambda error: bar.say(f"skipped: {error}")))
     frame, _ = client.make_frame([photo.image_rgb for photo in photos])
@@ -79,7 +79,13 @@ def _make_client(bundle: Bundle, arguments: argparse.Namespace) -> Client:
     link = Link(arguments.server, arguments.timeout, retries=arguments.retries)
     if arguments.jpeg is not None:
         return JpegClient(bundle, link, arguments.jpeg, _options(arguments))
-    return EdgeClient(_make_head(bundle, arguments), link, arguments.encoding, _options(arguments))
+    return _make_split(bundle, arguments, link)
+
+
+def _make_split(bundle: Bundle, arguments: argparse.Namespace, link: Optional[Link]) -> EdgeClient:
+    cut = bundle.cut(arguments.cut)
+    codec = Codec(bundle, cut, arguments.encoding, arguments.quality, arguments.target_bytes)  # refuses before a load
+    return EdgeClient(_make_head(bundle, arguments), link, options=_options(arguments), codec=codec)
 
 
 def _settings(bundle: Bundle, arguments: argparse.Namespace) -> Dict[str, Any]:
@@ -90,6 +96,8 @@ def _settings(bundle: Bundle, arguments: argparse.Namespace) -> Dict[str, Any]:
         "fingerprint": bundle.manifest.fingerprint,
         "cut": None if whole else bundle.cut(arguments.cut).name,
         "encoding": f"jpeg q{arguments.jpeg}" if whole else None if arguments.local else arguments.encoding,
+        "quality": None if whole or arguments.local else arguments.quality,
+        "target_bytes": None if whole or arguments.local else arguments.target_bytes,
         "runtime": None if whole else arguments.runtime,
         "precision": None if whole else arguments.precision or bundle.manifest.precision,
         "server": None if arguments.local else arguments.server,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import List, Sequence, Tuple
 
 from ppsplit.bundle import HEAD, Bundle, Cut
+from ppsplit.codec import FEATURE
 from ppsplit.runtime import runs_here
 
 ENCODINGS = ("fp32", "fp16", "uint8", "uint4")
@@ -48,7 +49,8 @@ def planned_rows(bundle: Bundle) -> List[Row]:
 
 def _split_rows(cut: Cut, suffix: str) -> List[Row]:
     heads = [program for program in cut.programs if program.part == HEAD and runs_here(program)]
-    rows = [_row(f"split/{encoding}{suffix}", cut, "paddle", "fp32", encoding) for encoding in ENCODINGS]
+    encodings = ENCODINGS if cut.learned is None else (*ENCODINGS, FEATURE)
+    rows = [_row(f"split/{encoding}{suffix}", cut, "paddle", "fp32", encoding) for encoding in encodings]
     for program in heads:
         if program.runtime == "paddle" and program.precision != "fp32":
             rows.append(_row(f"client/{program.precision}{suffix}", cut, "paddle", program.precision, "uint8"))

@@ -1,1 +1,1 @@
-"""Numbers about results: COCO average precision, summaries of timings."""
+"""Numbers about results: COCO average precision, divergence of scores, summaries of timings."""
