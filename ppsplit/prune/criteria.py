@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Type
+from typing import Any, Dict, Tuple, Type
 
 import numpy as np
 from paddleslim.dygraph import FilterPruner, FPGMFilterPruner, L1NormFilterPruner
@@ -40,7 +40,7 @@ class FpgmFilterPruner(FPGMFilterPruner):
 
     def __init__(self, model: paddle.nn.Layer, inputs: Any) -> None:
         super().__init__(model, inputs)
-        self._sums: Dict[int, np.ndarray] = {}
+        self._sums: Dict[int, Tuple[np.ndarray, np.ndarray]] = {}
 
     def get_distance_sum(self, value: np.ndarray, out_idx: int) -> float:
         """How far filter `out_idx` of float32 [O, I, kh, kw] is from all others together."""
@@ -48,8 +48,8 @@ class FpgmFilterPruner(FPGMFilterPruner):
             filters = value.reshape(len(value), -1).astype(np.float64)
             squares = (filters**2).sum(1)
             distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * filters @ filters.T, 0))
-            self._sums[id(value)] = distances.sum(1)
-        return float(self._sums[id(value)][out_idx])
+            self._sums[id(value)] = value, distances.sum(1)  # kept, or its id would be given to another layer's
+        return float(self._sums[id(value)][1][out_idx])
 
 
 CRITERIA: Dict[str, Type[FilterPruner]] = {
