@@ -105,7 +105,7 @@ def test_families():
     tiny = model_family("yolov3_tiny")
     assert tiny.decode.params["masks"] == [[3, 4, 5], [1, 2, 3]]
     assert tiny.preprocess.input_hw == (416, 416)
-    with pytest.raises(ConfigError, match="yolov3_tiny, yolov3_darknet53, yolo11, yolo11n"):
+    with pytest.raises(ConfigError, match="yolov3_tiny, yolov3_darknet53, yolov3_spp, yolo11, yolo11n"):
         build_model("yolov4")
     with pytest.raises(ConfigError, match="num_classes"):
         build_model("yolov3_tiny", num_classes=0)

@@ -44,12 +44,19 @@ def computed(student: paddle.nn.Layer, dress: Quantizers, image: np.ndarray) -> 
     return outputs
 
 
-@pytest.mark.parametrize(("cut", "bits"), [(None, 8), (None, 4), ("pool4", 4), ("conv7", 8)])
-@pytest.mark.parametrize("name", ["yolov3_tiny", "yolov3_darknet53"])
+@pytest.mark.parametrize(
+    ("name", "cut", "bits"),
+    [
+        ("yolov3_tiny", None, 8),
+        ("yolov3_tiny", None, 4),
+        ("yolov3_tiny", "pool4", 4),
+        ("yolov3_tiny", "conv7", 8),
+        ("yolov3_darknet53", "stage3.block8", 4),
+        pytest.param("yolov3_darknet53", None, 8, marks=pytest.mark.slow),
+    ],
+)
 def test_it_computes_what_is_exported(name: str, cut: Optional[str], bits: int) -> None:
     network = narrow(name, 0.1 if name == "yolov3_tiny" else 0.05)
-    if name == "yolov3_darknet53" and cut:
-        cut = "stage3.block8"
     frozen = Frozen(network, (SIDE, SIDE), cut)
     clips = frozen.calibrated(IMAGES, "aciq")
     student = quantized_copy(network, frozen.points, clips)
