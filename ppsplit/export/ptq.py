@@ -33,7 +33,11 @@ LAPQ_EVALUATIONS = 150
 
 
 def quantize_static(
-    prefix: Path, directory: Path, inputs: Sequence[np.ndarray], algorithm: str, lapq_evaluations: int = LAPQ_EVALUATIONS
+    prefix: Path,
+    directory: Path,
+    inputs: Sequence[np.ndarray],
+    algorithm: str,
+    lapq_evaluations: int = LAPQ_EVALUATIONS,
 ) -> Path:
     """Write `<prefix>.pdmodel/.pdiparams`, quantized, to `directory/quantized_model/model`; returns that prefix.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Mapping
+from typing import Any, List, Mapping, Optional
 
 import numpy as np
 
@@ -42,6 +42,10 @@ class OpenVinoRuntime(Runtime):
         except Exception as error:  # RuntimeError for most, and others
             raise InferenceRuntimeError(f"OpenVINO cannot take {model}: {_short(error)}") from error
         self._request = compiled.create_infer_request()
+        # some versions answer what does not fit with an empty output
+        self._fitting = {
+            port.get_any_name(): (port.get_element_type().to_dtype(), _sizes(port)) for port in compiled.inputs
+        }
         self.input_names = [port.get_any_name() for port in compiled.inputs]
         self.output_names = [port.get_any_name() for port in compiled.outputs]
         self._only = OneThread(model.name)
@@ -49,6 +53,8 @@ class OpenVinoRuntime(Runtime):
     def run(self, feeds: Mapping[str, np.ndarray]) -> Tensors:
         self._only.check()
         check_feeds(feeds, self.input_names)
+        for name, array in feeds.items():
+            self._check_fits(name, array)
         try:
             self._request.infer({name: np.ascontiguousarray(array) for name, array in feeds.items()})
             # .data views the request's own memory, which the next run overwrites
@@ -56,6 +62,25 @@ class OpenVinoRuntime(Runtime):
         except Exception as error:
             raise InferenceRuntimeError(f"OpenVINO refused the input: {_short(error)}") from error
         return dict(zip(self.output_names, found))
+
+    def _check_fits(self, name: str, array: np.ndarray) -> None:
+        dtype, sizes = self._fitting[name]
+        fits = sizes is None or (
+            len(sizes) == array.ndim and all(size in (-1, found) for size, found in zip(sizes, array.shape))
+        )
+        if array.dtype != dtype or not fits:
+            raise InferenceRuntimeError(
+                f"OpenVINO refused the input: {name!r} is {array.dtype} {list(array.shape)}, the program takes "
+                f"{np.dtype(dtype)} {sizes} (-1 is any)"
+            )
+
+
+def _sizes(port: Any) -> Optional[List[int]]:
+    """A port's shape, -1 for an open size; None where not even the rank is known."""
+    shape = port.get_partial_shape()
+    if shape.rank.is_dynamic:
+        return None
+    return [-1 if size.is_dynamic else size.get_length() for size in shape]
 
 
 def _short(error: Exception) -> str:

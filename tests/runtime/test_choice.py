@@ -60,6 +60,8 @@ def test_it_takes_its_inputs_and_no_others(bundle: Bundle, runtime: str) -> None
         head.run({"photo": BATCH})
     with pytest.raises(InferenceRuntimeError, match="refused the input"):
         head.run({"image": BATCH[:, :2]})
+    with pytest.raises(InferenceRuntimeError, match="refused the input"):
+        head.run({"image": BATCH.astype(np.float64)})
     assert head.run({"image": BATCH})
 
 
