@@ -111,7 +111,7 @@ def _half_rows(
         row: Row = {**named, "runtime": name, "precision": program.precision, "status": OK}
         row["bytes"] = disk_bytes(half.bundle, program)
         try:
-            row.update(_memory(half, name, program.precision, threads))
+            row.update(memory_of(half, name, program.precision, threads))
             runtime = load_program(half.bundle, program, threads, runtime=name)
             row.update(_errors(runtime, feeds, expected, program.precision))
             loaded[len(rows)] = runtime
@@ -150,7 +150,7 @@ def _errors(runtime: Runtime, feeds: Sequence[Tensors], expected: Sequence[Tenso
     return {"status": status, "max_error": absolute, "max_relative_error": relative}
 
 
-def _memory(half: Half, runtime: str, precision: str, threads: int) -> Row:
+def memory_of(half: Half, runtime: str, precision: str, threads: int) -> Row:
     """Of a process of its own, which also keeps what ends a process from ending this one.
 
     Raises:

@@ -24,7 +24,7 @@ IMAGES = list(np.random.default_rng(1).random((2, 1, 3, 32, 48), np.float32))
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a process for each program, which is tested by itself."""
-    monkeypatch.setattr(benchmark, "_memory", lambda *_: {"peak_mib": 1.0, "framework_mib": 0.5})
+    monkeypatch.setattr(benchmark, "memory_of", lambda *_: {"peak_mib": 1.0, "framework_mib": 0.5})
 
 
 def rows_of(bundle: Path, cut: str) -> List[Dict[str, Any]]:
@@ -67,7 +67,7 @@ def test_a_runtime_that_is_not_installed_is_a_row_with_the_reason(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     half = Half(Bundle.open(onnx_bundle), Bundle.open(onnx_bundle).cut("deep"), TAIL)
     with pytest.raises(InferenceRuntimeError, match="install onnxruntime"):
-        benchmark._memory(half, "onnx", "fp32", 1)
+        benchmark.memory_of(half, "onnx", "fp32", 1)
 
 
 def test_one_that_is_off_or_fails_costs_the_others_nothing(
@@ -89,10 +89,10 @@ def test_one_that_is_off_or_fails_costs_the_others_nothing(
 def test_memory_is_of_a_process_that_runs_this_half(onnx_bundle: Path) -> None:
     bundle = Bundle.open(onnx_bundle)
     half = Half(bundle, bundle.cut("stem"), TAIL)
-    found = benchmark._memory(half, "onnx", "fp32", 1)
+    found = benchmark.memory_of(half, "onnx", "fp32", 1)
     assert 20 < found["framework_mib"] <= found["peak_mib"] < 400
     with pytest.raises(InferenceRuntimeError, match="no tail for onnx/int8"):
-        benchmark._memory(half, "onnx", "int8", 1)
+        benchmark.memory_of(half, "onnx", "int8", 1)
 
 
 @pytest.mark.slow
