@@ -45,6 +45,14 @@ def raw_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_bundle`'s network with ONNX files and int8 heads; skipped where the extra is not installed."""
+    for package in ("onnxruntime", "paddle2onnx"):
+        pytest.importorskip(package, reason="the extra ppsplit[onnx] is not installed")
+    return export_tiny("yolov3", tmp_path_factory.mktemp("tiny-onnx"), ("int8",), onnx=True)
+
+
+@pytest.fixture(scope="session")
 def tiny_server(tiny_bundle: Path) -> Iterator[Server]:
     """`tiny_bundle` served in a process of its own."""
     with serving(tiny_bundle) as server:

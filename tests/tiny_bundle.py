@@ -16,7 +16,10 @@ import urllib3
 
 INPUT_HW = (32, 48)
 CLASS_NAMES = ("cup", "cat")
-SERVE = "import sys; from ppsplit.cloud.server import serve; sys.exit(serve(sys.argv[1], port=int(sys.argv[2])))"
+SERVE = (
+    "import sys; from ppsplit.cloud.server import serve; "
+    "sys.exit(serve(sys.argv[1], port=int(sys.argv[2]), runtime=sys.argv[3]))"
+)
 
 
 def write_photos(folder: Path, count: int = 3) -> Path:
@@ -29,13 +32,18 @@ def write_photos(folder: Path, count: int = 3) -> Path:
 
 
 def export_tiny(
-    family: str, folder: Path, quant: Sequence[str] = (), cuts: Sequence[str] = ("deep", "stem", "output")
+    family: str,
+    folder: Path,
+    quant: Sequence[str] = (),
+    cuts: Sequence[str] = ("deep", "stem", "output"),
+    onnx: bool = False,
 ) -> Path:
     """A network of two stages and one head, cut after each stage and behind the last operator.
 
     Args:
         family: "yolov3" or "raw".
         quant: precisions beside fp32; "mixed" has 6 bits for every weight.
+        onnx: with ONNX files, too.
     """
     from ppsplit.bundle import DecodeSpec
     from ppsplit.export.freeze import FrozenModel, trace
@@ -57,7 +65,7 @@ def export_tiny(
     frozen = FrozenModel(f"tiny-{family}", program, Preprocess(INPUT_HW), decode, CLASS_NAMES, stages)
     photos = tuple(sorted(write_photos(folder / "photos").iterdir()))
     bits = (("*", 6),) if "mixed" in quant else ()
-    plan = SplitPlan(tuple(cuts), tuple(quant), ("x86",), False, photos, photos, bits=bits)
+    plan = SplitPlan(tuple(cuts), tuple(quant), ("x86",), False, photos, photos, bits=bits, onnx=onnx)
     return export_bundle(frozen, plan, folder / "bundle", lambda step: None).root
 
 
@@ -99,9 +107,9 @@ def get(url: str) -> Any:
 
 
 @contextlib.contextmanager
-def serving(bundle: Path, port: int = 0, arguments: Sequence[str] = ()) -> Iterator[Server]:
+def serving(bundle: Path, port: int = 0, runtime: str = "paddle") -> Iterator[Server]:
     """Serve in a process of its own; yields once it is ready."""
-    command = [sys.executable, "-c", SERVE, str(bundle), str(port), *arguments]
+    command = [sys.executable, "-c", SERVE, str(bundle), str(port), runtime]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None

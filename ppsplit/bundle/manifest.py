@@ -58,11 +58,12 @@ class ProgramFiles:
 
     Attributes:
         part: "head", "tail" or "full".
-        runtime: "paddle", "lite", or "passthrough" for a part with nothing to compute.
+        runtime: that it was made for: "paddle" (which OpenVINO reads, too), "lite", "onnx", or "passthrough" for a part
+            with nothing to compute.
         target: "any", or what the file was compiled for: "x86", "arm".
         precision: "fp32"; "int8" and "int16" of the weights alone; "ptq-...", "qat" of weights and activations;
             "mixed" with bits of their own for each layer. See `bundle.precision`.
-        files: role to path inside the bundle: "model" and "params", or "nb"; where the weights are packed,
+        files: role to path inside the bundle: "model" and "params", "nb", or "onnx"; where the weights are packed,
             "model" and "packed", or "packed_nb" and "packed".
         outputs: what the program returns, in its order. Optimisation may rename them; this order stays.
     """

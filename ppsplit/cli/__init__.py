@@ -63,6 +63,7 @@ VERBS = {
     "infer": Verb("ppsplit.cli.infer", "infer", "run the unsplit network on photos"),
     "quant-report": Verb("ppsplit.cli.quant_report", "report", "show what quantization really does to a bundle"),
     "eval-infer": Verb("ppsplit.cli.eval_infer", "eval_infer", "measure AP, bytes, time and memory of each way"),
+    "benchmark": Verb("ppsplit.cli.benchmark", "benchmark", "time every installed runtime on every half of a bundle"),
 }
 
 

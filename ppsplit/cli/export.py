@@ -40,6 +40,7 @@ def export(
     if format == "onnx":
         from ppsplit.export.onnx import write_onnx  # of the extra ppsplit[onnx]
 
-        images = [to_input(read_image(photo), frozen.preprocess)[0] for photo in sample_photos()]
-        error = write_onnx(frozen.program, directory / "model.onnx", images)
+        name = graph.inputs[0]
+        feeds = [{name: to_input(read_image(photo), frozen.preprocess)[0]} for photo in sample_photos()]
+        error = write_onnx(frozen.program, directory / "model.onnx", feeds)
         print(f"{directory / 'model.onnx'}: differs from the program by {error:.1e} relative in ONNX Runtime")

@@ -40,6 +40,7 @@ def export_split(
     certify_count: int = 4,
     list_cuts: bool = False,
     output: Optional[Path] = None,
+    format: Literal["paddle", "onnx"] = "paddle",
     json: Optional[Path] = None,
 ) -> None:
     """Cut a network in two and write a certified bundle.
@@ -68,6 +69,7 @@ def export_split(
         certify_count: How many of them to use.
         list_cuts: Print every distinct cut and stop.
         output: Folder to write; by default freezed/MODEL-split.
+        format: With onnx, write the whole and the halves of every cut as ONNX, too, in fp32, checked in ONNX Runtime.
         json: Write the printed table there too: the cuts, or each cut's certificates.
     """
     quantizers = chosen_quantizers(quant, edge_memory, bits, weights)
@@ -91,6 +93,7 @@ def export_split(
         memory_bytes=quantizers.memory_bytes,
         bits=quantizers.bits,
         clips=quantizers.clips,
+        onnx=format == "onnx",
     )
     bundle = export_bundle(frozen, plan, output or Path("freezed") / f"{frozen.name}-split")
     rows = [{"name": written.name, **vars(made)} for written in bundle.manifest.cuts for made in written.certificates]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Literal, Optional
 
 from ppsplit.bundle import Bundle
 from ppsplit.edge.job import Job, run_job
@@ -26,6 +26,7 @@ def infer(
     output: Path = Path("output/infer"),
     score_threshold: Optional[float] = None,
     max_detections: Optional[int] = None,
+    runtime: Literal["paddle", "onnx", "openvino"] = "paddle",
     threads: int = 1,
     rounds: int = 1,
     draw: bool = True,
@@ -42,6 +43,7 @@ def infer(
         output: Folder for drawn pictures.
         score_threshold: Drop objects below this score; by default the model's own.
         max_detections: Keep so many objects per picture; by default the model's own.
+        runtime: What runs the network; onnx with a bundle that was exported with --format onnx.
         threads: Threads of the runtime.
         rounds: Do everything this often and report medians.
         draw: Whether to draw pictures.
@@ -53,8 +55,8 @@ def infer(
     job = Job(images, output, report_path, draw, rounds=rounds)
     check_threads(threads)
     with _opened(bundle, program, model, weights) as opened:
-        settings = {"bundle": opened.manifest.name, "cut": None, "encoding": None, "runtime": "paddle", "server": None}
-        report = run_job(whole_client(opened, options, threads), job, settings)
+        settings = {"bundle": opened.manifest.name, "cut": None, "encoding": None, "runtime": runtime, "server": None}
+        report = run_job(whole_client(opened, options, threads, runtime), job, settings)
     print("\n".join([*image_lines(report), *summary_lines(report["summary"]), "", f"report: {report_path}"]))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Literal, Optional, Sequence
 
 from ppsplit.bundle import Bundle
 from ppsplit.cli.tables import print_table
@@ -15,6 +15,7 @@ def tail(
     features: Path,
     /,
     bundle: Path = Path("freezed/yolov3_tiny-split"),
+    runtime: Literal["paddle", "onnx", "openvino"] = "paddle",
     threads: int = 1,
     json: Optional[Path] = None,
 ) -> None:
@@ -25,10 +26,11 @@ def tail(
     Args:
         features: That file.
         bundle: The bundle, the same as the edge's.
+        runtime: What runs the network; onnx where the bundle was exported with --format onnx.
         threads: Threads of the network's runtime.
         json: Write the table there too.
     """
-    result = run_tail(bundle, features, threads)
+    result = run_tail(bundle, features, threads, runtime)
     rows = result_rows(result, Bundle.open(bundle).manifest.class_names)
     print_table(rows, title=f"{features} at cut {result.cut}", json_path=json, about={"times_ms": result.times_ms})
 

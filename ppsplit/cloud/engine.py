@@ -20,12 +20,13 @@ from ppsplit.decode import CLASSIFY, Decoder, build_decoder
 from ppsplit.detections import Detections
 from ppsplit.errors import BundleError, InferenceRuntimeError
 from ppsplit.image import decode_image, normalise
-from ppsplit.runtime import Runtime, Tensors, load_program, run_part
+from ppsplit.runtime import Runtime, Tensors, run_part
+from ppsplit.runtime.choice import load_part
 from ppsplit.runtime.threads import check_threads
 from ppsplit.wire import FeatureMessage, Options
 
 RAW = "raw"
-RUNTIME = "paddle"
+RUNTIME = "paddle"  # unless told otherwise
 WARM_UP_RUNS = 3  # Paddle Inference still prepares things in its second run
 # names, options and msgpack around the tensors; JPEG's own headers
 OVERHEAD_BYTES = 64 * 1024
@@ -68,14 +69,15 @@ class Engine:
         bundle: what to serve.
         threads: of each program's runtime.
         max_batch: the largest batch a message may carry.
+        runtime: of each program, of `runtime.choice.WHOLE`.
 
     Raises:
         ConfigError: threads below 1.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1, max_batch: int = MAX_BATCH) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, max_batch: int = MAX_BATCH, runtime: str = RUNTIME) -> None:
         check_threads(threads)
-        self.bundle, self.threads, self.max_batch = bundle, threads, max_batch
+        self.bundle, self.threads, self.max_batch, self.runtime = bundle, threads, max_batch, runtime
         manifest = bundle.manifest
         self._decoder: Optional[Decoder] = None
         if manifest.decode.family != RAW:
@@ -185,7 +187,7 @@ class Engine:
     def _run_here(self, part: str, cut: Cut, feeds: Mapping[str, np.ndarray]) -> Tensors:
         key = (part, cut.name if part == TAIL else "")
         if key not in self._programs:
-            self._programs[key] = load_program(self.bundle, self.bundle.program(cut, part, RUNTIME), self.threads)
+            self._programs[key] = load_part(self.bundle, cut, part, self.runtime, threads=self.threads)
         return run_part(self._programs[key], feeds, [spec.name for spec in self.bundle.manifest.outputs])
 
 

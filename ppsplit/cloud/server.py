@@ -15,11 +15,12 @@ import waitress.server
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask
 
-from ppsplit.bundle import Bundle
+from ppsplit.bundle import FULL, TAIL, Bundle
 from ppsplit.cloud.app import HTTP_CODES, create_app, error_json
-from ppsplit.cloud.engine import Engine
+from ppsplit.cloud.engine import RUNTIME, Engine
 from ppsplit.codec import MAX_BATCH
-from ppsplit.errors import ConfigError, InferenceRuntimeError, PPSplitError
+from ppsplit.errors import ConfigError, PPSplitError
+from ppsplit.runtime.choice import RUNTIMES
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8866
 # They parse and wait for the one network; the network's own threads are Engine's.
@@ -38,6 +39,7 @@ def serve(
     port: int = DEFAULT_PORT,
     threads: int = 1,
     max_batch: int = MAX_BATCH,
+    runtime: str = RUNTIME,
 ) -> int:
     """Serve a bundle until SIGTERM or SIGINT; prints the URL as soon as it listens. To be called in the main thread.
 
@@ -46,19 +48,21 @@ def serve(
     Args:
         port: 0 for any free one.
         threads: of the network's runtime.
+        runtime: of the network, of `runtime.choice.WHOLE`.
 
     Returns:
         the process's exit code, 0 after a signal.
 
     Raises:
-        BundleError: no bundle there.
+        BundleError: no bundle there, or it has nothing for this runtime.
         ConfigError: host or port cannot be used.
-        InferenceRuntimeError: Paddle is missing, or the decode family is unknown.
+        InferenceRuntimeError: the runtime is not installed, or the decode family is unknown.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    engine = Engine(Bundle.open(Path(bundle_path)), threads, max_batch)
+    engine = Engine(Bundle.open(Path(bundle_path)), threads, max_batch, runtime)
+    _check_held(engine.bundle, runtime)
     listener = _listen(host, port)
-    _end_on_signals()
+    _end_on_signals(runtime)
     server = make_server(engine, listener)
     print(f"serving {engine.bundle.manifest.name} on {_url(listener)} (Ctrl-C ends it)", flush=True)
     threading.Thread(target=_warm_up, args=(engine,), daemon=True).start()
@@ -124,12 +128,16 @@ def _url(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _end_on_signals() -> None:
+def _check_held(bundle: Bundle, runtime: str) -> None:
+    """Raise BundleError now, not at the first request, where the bundle has nothing for the runtime."""
+    for cut in bundle.manifest.cuts:
+        for part in (TAIL, FULL):
+            bundle.program(cut, part, RUNTIMES[runtime].reads)
+
+
+def _end_on_signals(runtime: str) -> None:
     # Paddle puts its own handlers in place when it is imported; ours must come later to be the ones that count
-    try:
-        from ppsplit.paddle_first import paddle  # noqa: F401
-    except ImportError as error:
-        raise InferenceRuntimeError(f"the cloud half needs paddlepaddle ({error}); install the cloud extra") from error
+    RUNTIMES[runtime].ensure()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
 

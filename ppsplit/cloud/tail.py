@@ -5,21 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppsplit.bundle import Bundle
-from ppsplit.cloud.engine import Engine, Result
+from ppsplit.cloud.engine import RUNTIME, Engine, Result
 from ppsplit.errors import WireError
 from ppsplit.wire import FeatureMessage, unpack
 
 
-def run_tail(bundle_path: Path, features_file: Path, threads: int = 1) -> Result:
+def run_tail(bundle_path: Path, features_file: Path, threads: int = 1, runtime: str = RUNTIME) -> Result:
     """Detections (boxes in input pixels: the file does not say where the image lies in the input), or raw outputs.
 
     Raises:
-        BundleError: no bundle there.
+        BundleError: no bundle there, or it has no tail for this runtime.
         WireError: the file cannot be read or is not a features frame.
         RefusedError: the features are of another bundle or cut.
         CodecError, InferenceRuntimeError: as `Engine.infer`.
     """
-    engine = Engine(Bundle.open(Path(bundle_path)), threads)
+    engine = Engine(Bundle.open(Path(bundle_path)), threads, runtime=runtime)
     try:
         data = Path(features_file).read_bytes()
     except OSError as error:

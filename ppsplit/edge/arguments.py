@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from ppsplit.codec import ENCODINGS
-from ppsplit.edge.head import DEFAULT_RUNTIME, RUNTIMES
+from ppsplit.edge.head import DEFAULT_RUNTIME
 from ppsplit.errors import ConfigError
+from ppsplit.runtime.choice import RUNTIMES
 from ppsplit.runtime.threads import POWER_MODES
 
 DEFAULT_SERVER = "http://127.0.0.1:8866"

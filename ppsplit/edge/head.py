@@ -7,41 +7,10 @@ from typing import Optional, Sequence
 import numpy as np
 
 from ppsplit.bundle import HEAD, Bundle, Cut
-from ppsplit.errors import ConfigError
-from ppsplit.runtime import Runtime, Tensors, load_program, native_target, run_part
-from ppsplit.runtime.threads import check_threads
+from ppsplit.runtime import Tensors, run_part
+from ppsplit.runtime.choice import load_part
 
 DEFAULT_RUNTIME = "lite"
-RUNTIMES = ("lite", "paddle")
-
-
-def load_part(
-    bundle: Bundle,
-    cut: Cut,
-    part: str,
-    runtime: str = DEFAULT_RUNTIME,
-    precision: Optional[str] = None,
-    target: Optional[str] = None,
-    threads: int = 1,
-    power_mode: Optional[str] = None,
-) -> Runtime:
-    """A program of the bundle, ready to run on this board.
-
-    Args:
-        precision: None for the bundle's own default.
-        target: for lite only, None for this machine's.
-        power_mode: for lite only: which cores, of `threads.POWER_MODES`; None for Paddle Lite's own choice.
-
-    Raises:
-        BundleError: the bundle does not hold it; the message lists what it does hold.
-        ConfigError: threads below 1, or a power mode that is unknown or has no Paddle Lite to go with.
-        InferenceRuntimeError: the runtime is not installed, or refuses the program.
-    """
-    check_threads(threads)
-    if power_mode is not None and runtime != "lite":
-        raise ConfigError(f"power modes are Paddle Lite's, the runtime is {runtime}; leave --power-mode out")
-    wanted = (target or native_target()) if runtime == "lite" else None
-    return load_program(bundle, bundle.program(cut, part, runtime, precision, wanted), threads, power_mode)
 
 
 class Head:

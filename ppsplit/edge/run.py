@@ -8,13 +8,14 @@ from typing import Any, Dict, Optional
 from ppsplit.bundle import TAIL, Bundle
 from ppsplit.codec import MAX_BATCH, Codec
 from ppsplit.edge.client import Client, EdgeClient, JpegClient, LocalClient
-from ppsplit.edge.head import Head, load_part
+from ppsplit.edge.head import Head
 from ppsplit.edge.job import Job, run_job
 from ppsplit.edge.link import Link
 from ppsplit.edge.progress import ProgressBar
 from ppsplit.edge.sources import find_images, read_photos
 from ppsplit.errors import ConfigError
 from ppsplit.files import write_bytes_atomically
+from ppsplit.runtime.choice import load_part
 from ppsplit.wire import Options
 
 REPORT_FILE = "detections.json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Dict, Hashable, List, Mapping, Sequence, Tuple, TypeVar
+from typing import Callable, Dict, Hashable, List, Mapping, Sequence, Tuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ WARM_UP = 3  # runs of each, not counted
 
 Key = Tuple[str, str]  # a bundle's name here, and the runtime
 Name = TypeVar("Name", bound=Hashable)
+Input = TypeVar("Input")
 
 
 def head_times(
@@ -43,16 +44,23 @@ def head_times(
 
 def interleaved_times(heads: Mapping[Name, Head], inputs: Sequence[np.ndarray], rounds: int) -> Dict[Name, np.ndarray]:
     """Milliseconds [rounds * inputs] of each head, run on the same inputs in turn and in another order each time."""
-    for head in heads.values():
+    return interleaved_calls({name: head.run for name, head in heads.items()}, [[tensor] for tensor in inputs], rounds)
+
+
+def interleaved_calls(
+    calls: Mapping[Name, Callable[[Input], object]], inputs: Sequence[Input], rounds: int
+) -> Dict[Name, np.ndarray]:
+    """The same of any functions: each is called with each of the inputs, after a warm-up."""
+    for call in calls.values():
         for _ in range(WARM_UP):
-            head.run([inputs[0]])
-    generator, names = np.random.default_rng(0), list(heads)
+            call(inputs[0])
+    generator, names = np.random.default_rng(0), list(calls)
     times_ms: Dict[Name, List[float]] = {name: [] for name in names}
     for _ in range(rounds):
-        for tensor in inputs:
+        for given in inputs:
             for index in generator.permutation(len(names)):
                 began = time.perf_counter()
-                heads[names[index]].run([tensor])
+                calls[names[index]](given)
                 times_ms[names[index]].append((time.perf_counter() - began) * 1000)
     return {name: np.array(values) for name, values in times_ms.items()}
 

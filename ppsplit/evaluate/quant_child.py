@@ -15,8 +15,7 @@ import numpy as np
 from ppsplit.bundle import Bundle
 from ppsplit.edge.head import Head
 from ppsplit.edge.report import peak_rss_bytes
-
-FRAMEWORKS = {"paddle": "ppsplit.paddle_first", "lite": "paddlelite.lite"}
+from ppsplit.runtime.choice import RUNTIMES
 
 
 def main() -> None:
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--target", default=None)
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
-    importlib.import_module(FRAMEWORKS[given.runtime])
+    importlib.import_module(RUNTIMES[given.runtime].framework)
     bundle = Bundle.open(given.bundle)
     size = [max(side, 1) for side in bundle.manifest.input.shape]
     image = np.random.default_rng(0).random(size, np.float32)

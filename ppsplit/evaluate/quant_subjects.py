@@ -12,6 +12,7 @@ from ppsplit.errors import BundleError
 from ppsplit.runtime import runs_here
 
 REFERENCE = "fp32"
+REPORTED = ("paddle", "lite")  # which kernels run can be seen in these
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ class Subject:
         return [self.bundle.path(name) for name in self.program.files.values()]
 
     def load(self, threads: int = 1) -> Head:
-        """The head, ready to run, as the edge's client loads it. Raises as `edge.head.load_part`."""
+        """The head, ready to run, as the edge's client loads it. Raises as `runtime.choice.load_part`."""
         program = self.program
         target = program.target if program.runtime == "lite" else None
         return Head(self.bundle, self.cut, program.runtime, program.precision, target, threads)
 
 
 def subjects_of(bundle: Bundle, cut_name: str = "") -> List[Subject]:
-    """Every head of a cut that this machine can run, each runtime's fp32 one first.
+    """Every head of a cut for Paddle and Paddle Lite that this machine can run, each runtime's fp32 one first.
 
     Args:
         cut_name: "" for the bundle's first cut.
@@ -55,7 +56,7 @@ def subjects_of(bundle: Bundle, cut_name: str = "") -> List[Subject]:
     """
     cut = bundle.cut(cut_name or None)
     bundle.program(cut, HEAD, "paddle", REFERENCE)
-    subjects = [Subject(bundle, cut, p) for p in cut.programs if p.part == HEAD and p.runtime != "passthrough"]
+    subjects = [Subject(bundle, cut, p) for p in cut.programs if p.part == HEAD and p.runtime in REPORTED]
     found = [subject for subject in subjects if runs_here(subject.program)]
     if not found:
         raise BundleError(

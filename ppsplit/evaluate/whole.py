@@ -15,25 +15,26 @@ from ppsplit.edge.client import LocalClient
 from ppsplit.edge.head import Head
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.split import SplitPlan, export_bundle
-from ppsplit.runtime import Passthrough, Tensors, load_program, run_part
+from ppsplit.runtime import Passthrough, Tensors, run_part
+from ppsplit.runtime.choice import load_part
 from ppsplit.wire import Options
 
 
 class WholeNetwork(Head):
     """Takes the place of a client's head, computes everything, and leaves its tail nothing to do."""
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, runtime: str = "paddle") -> None:
         self.bundle, self.cut = bundle, bundle.cut()
-        self._runtime = load_program(bundle, bundle.program(self.cut, FULL, "paddle"), threads)
+        self._runtime = load_part(bundle, self.cut, FULL, runtime, threads=threads)
 
     def run(self, inputs: Sequence[np.ndarray]) -> Tensors:
         feeds = {self.bundle.manifest.input.name: np.concatenate(inputs)}
         return run_part(self._runtime, feeds, [spec.name for spec in self.bundle.manifest.outputs])
 
 
-def whole_client(bundle: Bundle, options: Options, threads: int = 1) -> LocalClient:
-    """A client that runs the full program of `bundle` in Paddle Inference. Raises as `load_program`."""
-    return LocalClient(WholeNetwork(bundle, threads), Passthrough(), options)
+def whole_client(bundle: Bundle, options: Options, threads: int = 1, runtime: str = "paddle") -> LocalClient:
+    """A client that runs the full program of `bundle`. Raises as `runtime.choice.load_part`."""
+    return LocalClient(WholeNetwork(bundle, threads, runtime), Passthrough(), options)
 
 
 @contextlib.contextmanager

@@ -4,41 +4,37 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Mapping, Sequence
 
 import numpy as np
 
-from ppsplit.errors import CertificationError, ConversionError
+from ppsplit.errors import CertificationError, ConversionError, InferenceRuntimeError
 from ppsplit.export.certify import WHOLE_TOLERANCE, compare
 from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX, FrozenProgram
 from ppsplit.export.reference import run_plainly
 from ppsplit.files import write_bytes_atomically
+from ppsplit.runtime.onnx import OnnxRuntime
 
 OPSET = 13  # what ONNX Runtime, OpenVINO and TensorRT have taken for years
-QUIET = 4  # ONNX Runtime's level for fatal errors only
 
 
-def write_onnx(program: FrozenProgram, path: Path, images: Sequence[np.ndarray]) -> float:
+def write_onnx(program: FrozenProgram, path: Path, feeds: Sequence[Mapping[str, np.ndarray]]) -> float:
     """Write the program as `path`, its tensors named as here, the batch open where it is.
 
     Args:
-        images: network inputs to check it on, float32 [1, 3, H, W] each.
+        feeds: what to check it on, each a tensor for every input of the program, by name; others are left aside.
 
     Returns:
         the largest relative difference of ONNX Runtime's outputs from those of Paddle's plain executor.
 
     Raises:
-        ConversionError: paddle2onnx cannot take the program.
+        ConversionError: paddle2onnx cannot take the program, or ONNX Runtime not what it made.
         CertificationError: it computes something else, or what is not finite; nothing is written.
     """
-    content, graph = _converted(program), program.graph()
-    session = _session(content)
-    largest = 0.0
-    for image in images:
-        expected = run_plainly(program, {graph.inputs[0]: image}, graph.outputs)
-        found = session.run(list(graph.outputs), {graph.inputs[0]: image})
-        _, relative = compare(dict(zip(graph.outputs, found)), expected, "the ONNX file in ONNX Runtime")
-        largest = max(largest, relative)
+    with tempfile.TemporaryDirectory() as scratch:
+        written = _convert(program, Path(scratch))
+        content = written.read_bytes()
+        largest = _largest_error(program, written, feeds)
     if not largest <= WHOLE_TOLERANCE:
         raise CertificationError(
             f"the ONNX file differs by {largest:.2e} relative from its program, {WHOLE_TOLERANCE:.0e} is allowed; "
@@ -48,31 +44,39 @@ def write_onnx(program: FrozenProgram, path: Path, images: Sequence[np.ndarray])
     return largest
 
 
-def _converted(program: FrozenProgram) -> bytes:
-    import paddle2onnx
-
+def _convert(program: FrozenProgram, folder: Path) -> Path:
+    try:
+        import paddle2onnx
+    except ImportError as error:
+        raise ConversionError(f"--format onnx needs paddle2onnx ({error}); install the extra ppsplit[onnx]") from error
     graph = program.graph()
-    with tempfile.TemporaryDirectory() as scratch:
-        prefix, written = Path(scratch, "model"), Path(scratch, "model.onnx")
-        kept = program.with_constants([operator.index for operator in graph.operators])
-        program.save_part(prefix, kept, graph.inputs, graph.outputs)
-        try:
-            paddle2onnx.export(
-                *(f"{prefix}{MODEL_SUFFIX}", f"{prefix}{PARAMS_SUFFIX}", str(written)),
-                opset_version=OPSET,
-                verbose=False,
-            )
-            return written.read_bytes()
-        except Exception as error:  # it raises bare ones, or writes nothing
-            raise ConversionError(
-                f"paddle2onnx cannot take the program ({' '.join(str(error).split())[:300]}); export it without "
-                "--format onnx"
-            ) from error
+    prefix, written = folder / "model", folder / "model.onnx"
+    kept = program.with_constants([operator.index for operator in graph.operators])
+    program.save_part(prefix, kept, graph.inputs, graph.outputs)
+    try:
+        paddle2onnx.export(
+            *(f"{prefix}{MODEL_SUFFIX}", f"{prefix}{PARAMS_SUFFIX}", str(written)),
+            opset_version=OPSET,
+            verbose=False,
+        )
+        written.stat()
+    except Exception as error:  # it raises bare ones, or writes nothing
+        raise ConversionError(
+            f"paddle2onnx cannot take the program ({' '.join(str(error).split())[:300]}); export it without "
+            "--format onnx"
+        ) from error
+    return written
 
 
-def _session(content: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = QUIET
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def _largest_error(program: FrozenProgram, written: Path, feeds: Sequence[Mapping[str, np.ndarray]]) -> float:
+    graph = program.graph()
+    try:
+        runtime = OnnxRuntime(written).named(graph.outputs)
+    except InferenceRuntimeError as error:
+        raise ConversionError(f"{error}; export it without --format onnx") from error
+    errors = [0.0]
+    for available in feeds:
+        given = {name: available[name] for name in graph.inputs}
+        expected = run_plainly(program, given, graph.outputs)
+        errors.append(compare(runtime.run(given), expected, "the ONNX file in ONNX Runtime")[1])
+    return max(errors)

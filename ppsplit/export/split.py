@@ -44,6 +44,7 @@ class SplitPlan:
         calibration_images: photos from which the clip ranges of the codec and of quantized activations are taken.
         certify_images: photos on which the halves are compared with the whole.
         memory_bytes, bits, clips: as in `heads.QuantPlan`.
+        onnx: also write the whole, and head and tail of every cut, as ONNX; in fp32.
     """
 
     cuts: Tuple[str, ...]
@@ -55,6 +56,7 @@ class SplitPlan:
     memory_bytes: Optional[int] = None
     bits: Tuple[Rule, ...] = ()
     clips: Optional[Mapping[str, float]] = None
+    onnx: bool = False
 
 
 def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: Progress = print) -> Bundle:
@@ -64,7 +66,7 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
         CutError: no such cut, or its tensors cannot be sent.
         CalibrationError: the calibration images say nothing.
         QuantizationError: a head cannot be quantized as asked.
-        ConversionError: Paddle Lite cannot take a head.
+        ConversionError: Paddle Lite cannot take a head, or paddle2onnx a part.
         CertificationError: the halves are off; nothing is left behind.
         ConfigError: `output` exists and is not a bundle.
     """
@@ -80,8 +82,12 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
         for index, (name, graph_cut) in enumerate(zip(plan.cuts, cuts)):
             progress(f"cut {name}")
             written.append(_write_cut(frozen, graph, graph_cut, name, index, plan, stage, progress))
+        images = [to_input(read_image(path), frozen.preprocess)[0] for path in plan.certify_images]
+        if plan.onnx:
+            from ppsplit.export.onnx_parts import with_onnx  # of the extra ppsplit[onnx]
+
+            full, written = with_onnx(stage, full, written, [{graph.inputs[0]: image} for image in images], progress)
         manifest = _manifest(frozen, graph, full, written, plan, output.name, stage)
-        images = [load_input(manifest, path) for path in plan.certify_images]
         manifest = measured(Bundle(stage, manifest), images[:2])
         bundle = Bundle(stage, manifest)
         finished = []

@@ -82,34 +82,53 @@ def run_part(runtime: Runtime, available: Mapping[str, np.ndarray], wanted: Sequ
     return {name: merged[name] for name in wanted}
 
 
-def load_program(bundle: Bundle, program: ProgramFiles, threads: int = 1, power_mode: Optional[str] = None) -> Runtime:
-    """Load one program of a bundle in its runtime, after checking its files.
+def load_program(
+    bundle: Bundle,
+    program: ProgramFiles,
+    threads: int = 1,
+    power_mode: Optional[str] = None,
+    runtime: Optional[str] = None,
+) -> Runtime:
+    """Load one program of a bundle, after checking its files.
 
     Args:
         power_mode: for Paddle Lite: which cores it may use, of `threads.POWER_MODES`.
+        runtime: which to load it in, of `choice.RUNTIMES`; None for the one it was made for.
 
     Raises:
         BundleError: a file is missing or damaged.
         ConfigError: there is no such power mode.
         InferenceRuntimeError: the runtime is not installed or refuses the program.
     """
+    runtime = runtime or program.runtime
     if program.runtime == "passthrough":
         return Passthrough()
-    if program.runtime == "lite":
+    if runtime == "lite":
         from ppsplit.runtime.lite import LiteRuntime
         from ppsplit.runtime.specs import specs_of
 
         weights = bundle.path(program.files["packed"]) if "packed" in program.files else None
         nb = bundle.path(program.files["packed_nb" if weights else "nb"])
         loaded: Runtime = LiteRuntime(nb, threads, power_mode, specs_of(bundle), weights)
-    elif program.runtime == "paddle":
+    elif runtime == "paddle":
         from ppsplit.runtime.paddle import PaddleRuntime
 
         packed = "packed" in program.files
         model, params = (bundle.path(program.files[role]) for role in ("model", "packed" if packed else "params"))
         loaded = PaddleRuntime(model, params, threads, packed, computes_in_integers(program.precision))
+    elif runtime == "onnx":
+        from ppsplit.runtime.onnx import OnnxRuntime
+
+        loaded = OnnxRuntime(bundle.path(program.files["onnx"]), threads)
+    elif runtime == "openvino":
+        from ppsplit.runtime.openvino import OpenVinoRuntime
+
+        if "packed" in program.files:
+            raise InferenceRuntimeError("OpenVINO takes no packed weights; choose another --precision or --runtime")
+        bundle.path(program.files["params"])  # it finds them itself, by their name
+        loaded = OpenVinoRuntime(bundle.path(program.files["model"]), threads)
     else:
-        raise InferenceRuntimeError(f"unknown runtime {program.runtime!r}; known: lite, paddle, passthrough")
+        raise InferenceRuntimeError(f"unknown runtime {runtime!r}; known: lite, paddle, onnx, openvino, passthrough")
     return loaded.named(program.outputs)
 
 

@@ -93,11 +93,11 @@ def test_family_raw_gives_tensors(raw_bundle: Path) -> None:
 
 def test_nothing_is_loaded_before_it_is_needed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: List[str] = []
-    real = engine_module.load_program
+    real = engine_module.load_part
     monkeypatch.setattr(
         engine_module,
-        "load_program",
-        lambda b, program, threads: loaded.append(program.part) or real(b, program, threads),
+        "load_part",
+        lambda b, cut, part, runtime, threads: loaded.append(part) or real(b, cut, part, runtime, threads=threads),
     )
     lazy = Engine(bundle)
     assert not loaded

@@ -12,10 +12,12 @@ import pytest
 
 from ppsplit.bundle import TAIL, Bundle
 from ppsplit.edge.client import EdgeClient, EdgeResult, JpegClient, LocalClient
-from ppsplit.edge.head import Head, load_part, native_target
+from ppsplit.edge.head import Head
 from ppsplit.edge.link import Link
 from ppsplit.edge.timing import STAGES
 from ppsplit.errors import BundleError, CodecError, InferenceRuntimeError, LinkError, ServerRejectedError
+from ppsplit.runtime import native_target
+from ppsplit.runtime.choice import load_part
 from ppsplit.wire import Options, TensorMessage, WireTensor, pack
 from tests.edge.scripted_server import answer, scripted
 from tests.tiny_bundle import INPUT_HW, Server, serving

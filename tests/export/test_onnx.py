@@ -25,7 +25,7 @@ def test_it_computes_what_the_program_computes(name: str, tmp_path: Path) -> Non
     network = build_model(name, num_classes=3, width=0.125)
     program, _ = trace(fold_batch_norm(network), (64, 96), tmp_path)
     image = random_image(0, 64, 96)[None]
-    assert onnx.write_onnx(program, tmp_path / "model.onnx", [image]) <= 1e-4
+    assert onnx.write_onnx(program, tmp_path / "model.onnx", [{"image": image}]) <= 1e-4
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     assert [output.name for output in session.get_outputs()] == list(program.graph().outputs)
     pair = session.run(None, {session.get_inputs()[0].name: np.concatenate([image, image])})
@@ -41,5 +41,5 @@ def test_what_computes_something_else_is_not_written(tmp_path: Path, monkeypatch
         lambda program, feeds, names: {name: 1.01 * value for name, value in plainly(program, feeds, names).items()},
     )
     with pytest.raises(CertificationError, match="nothing was written"):
-        onnx.write_onnx(program, tmp_path / "model.onnx", [random_image(0, 64, 64)[None]])
+        onnx.write_onnx(program, tmp_path / "model.onnx", [{"image": random_image(0, 64, 64)[None]}])
     assert not (tmp_path / "model.onnx").exists()
