@@ -37,11 +37,11 @@ def replaced_folder(output: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, output: Path, old: Path) -> None:
-    if output.exists():
-        output.rename(old)
     try:
+        if output.exists():
+            output.rename(old)
         new.rename(output)
-    except OSError:
+    except BaseException:  # Ctrl-C, too: the scratch folder, with the old one in it, is removed next
         if old.exists() and not output.exists():
             old.rename(output)
         raise
