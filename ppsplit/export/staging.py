@@ -36,6 +36,11 @@ def replaced_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def named(output: Path) -> Path:
+    """`output`; absolute where it is "." or "..", which have no name, and mean another folder once it is replaced."""
+    return output.resolve() if output.name in ("", "..") else output
+
+
 def _swap(new: Path, output: Path, old: Path) -> None:
     try:
         if output.exists():

@@ -88,6 +88,18 @@ def test_a_program_and_a_bundle_can_be_quantized(skip_like: Path, tiny_bundle: P
     assert main(["inspect", str(output), "--verify", "--json", str(tmp_path / "cuts.json")]) == 0
 
 
+@pytest.mark.parametrize("source", ["bundle", "program"])
+def test_the_current_folder_can_be_the_output(
+    source: str, skip_like: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = str(tiny_bundle if source == "bundle" else skip_like)
+    assert main(["export-quant", path, "--quant", "int8", "--nb", "x86", "--output", "."]) == 0
+    assert Bundle.open(tmp_path / "here").manifest.name == "here"
+    assert (tmp_path / "here.quant.json").is_file()
+
+
 @pytest.fixture
 def skip_like(tiny_bundle: Path) -> Path:
     """The whole of a bundle, as a frozen program from elsewhere."""
