@@ -15,6 +15,8 @@ from ppsplit.cli import main
 from ppsplit.cli import quant_report as quant_report_verb
 from ppsplit.data.coco import CocoSet
 from ppsplit.detections import Detections
+from ppsplit.errors import InferenceRuntimeError
+from ppsplit.evaluate import quant_kernels
 from ppsplit.evaluate.quant_costs import packed_bytes
 from ppsplit.evaluate.quant_findings import findings
 from ppsplit.evaluate.quant_kernels import Executed, lite_kernels, onednn_kernels, verdict
@@ -173,6 +175,13 @@ def test_what_would_fail_at_the_end_is_said_before_anything_is_measured(
     assert main(["quant-report", str(root / "made" / "bundle"), "--calibration-count", "1", *options]) == 1
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_head_that_does_not_end_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quant_kernels, "TIMEOUT_S", 0.01)
+    subject = subjects_of(Bundle.open(root / "made" / "bundle"))[0]
+    with pytest.raises(InferenceRuntimeError, match="paddle/fp32 did not load and run within"):
+        quant_kernels.run_apart(subject)
 
 
 def test_other_classes_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
