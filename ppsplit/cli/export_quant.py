@@ -15,6 +15,7 @@ from ppsplit.export.freeze import RAW, FrozenModel
 from ppsplit.export.lite import TARGETS
 from ppsplit.export.requantize import head_rows, quantize_bundle
 from ppsplit.export.split import SplitPlan, export_bundle
+from ppsplit.export.staging import named
 
 WHOLE = "output"  # the cut that leaves everything on the edge
 
@@ -64,13 +65,13 @@ def export_quant(
     calibration, certification = photos(calibration_images, calibration_count), photos(certify_images, certify_count)
     if (source / MANIFEST).is_file():
         opened = Bundle.open(source)
-        folder = output or Path("freezed") / f"{opened.manifest.name}-quant"
+        folder = named(output or Path("freezed") / f"{opened.manifest.name}-quant")
         made = quantize_bundle(opened, plan, targets, calibration, certification, folder)
     else:
         frozen = FrozenModel.load(source)
         if frozen.decode.family == RAW:
             frozen = replace(frozen, preprocess=replace(frozen.preprocess, resize=resize, mean=mean, std=std))
-        folder = output or Path("freezed") / f"{frozen.name}-quant"
+        folder = named(output or Path("freezed") / f"{frozen.name}-quant")
         whole = SplitPlan(
             (WHOLE,),
             plan.precisions,

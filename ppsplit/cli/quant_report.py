@@ -17,9 +17,11 @@ from ppsplit.data.sample_photos import sample_photos
 from ppsplit.errors import ConfigError
 from ppsplit.evaluate.quant_page import quant_page
 from ppsplit.evaluate.quant_report import QuantRequest, quant_report
+from ppsplit.evaluate.quant_subjects import subjects_of
 from ppsplit.export.calibration import calibration_inputs
 from ppsplit.files import write_bytes_atomically, write_json_atomically
 from ppsplit.image import read_image, to_input
+from ppsplit.runtime.threads import check_threads
 
 # What fits a screen; the JSON and the page hold all.
 HEAD_COLUMNS = (
@@ -65,9 +67,13 @@ def report(
         json: Where to write the figures.
         html: Where to write the page, which has the pictures inside.
     """
+    _check_counts(blame_images, resamples, rounds)
+    check_threads(threads)
     opened = Bundle.open(bundle)
     if blame_images and root is None:
         raise ConfigError("--blame-images needs objects to find; give a labelled set with --root")
+    if limit is not None and root is None:
+        raise ConfigError("--limit is of a labelled set's images; give the set with --root")
     coco_set = None if root is None else CocoSet.open(*find_split(root, val_split))
     coco_set = coco_set.first(limit) if coco_set is not None and limit is not None else coco_set
     inputs = _inputs(opened, calibration_images, calibration_count)
@@ -87,8 +93,15 @@ def write_report(
 
     Args:
         command: noted as what made it.
+
+    Raises:
+        ConfigError, BundleError: it could not be written, or a cut not be measured; before any of it is.
+        PPSplitError: as `quant_report`.
     """
     names = list(cuts) or [c.name for c in bundle.manifest.cuts if c.edge_macs_share > 0]
+    _check_outputs(json, html)
+    for name in names:
+        subjects_of(bundle, name)
     with row_progress() as progress:
         reports = [quant_report(bundle, name, request, progress) for name in names]
     about = {
@@ -110,6 +123,21 @@ def write_report(
     write_bytes_atomically(html, quant_page(about, reports, cell).encode("utf-8"))
     print(f"figures {json}, page {html}")
     return reports
+
+
+def _check_counts(blame_images: int, resamples: int, rounds: int) -> None:
+    for option, count, least in (("blame-images", blame_images, 0), ("resamples", resamples, 1), ("rounds", rounds, 1)):
+        if count < least:
+            raise ConfigError(f"--{option} is {count}; expected at least {least}")
+
+
+def _check_outputs(json: Path, html: Path) -> None:
+    """Raise ConfigError for places that would be refused, or overwritten, once all has been measured."""
+    if json.resolve() == html.resolve():
+        raise ConfigError(f"--json and --html are both {json}; give each a file of its own")
+    for option, path in (("json", json), ("html", html)):
+        if path.is_dir():
+            raise ConfigError(f"--{option} {path} is a folder; give a file")
 
 
 def _inputs(bundle: Bundle, folder: Optional[Path], count: int) -> List[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
@@ -48,7 +49,8 @@ def chosen_quantizers(
 def parse_bytes(text: str) -> int:
     """`2MiB`, `500KiB`, `1.5MB` or plain bytes, as whole bytes > 0. Raises ConfigError."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    count = round(float(found[1]) * UNITS[found[2].upper()]) if found and found[2].upper() in UNITS else 0
+    size = float(found[1]) * UNITS[found[2].upper()] if found and found[2].upper() in UNITS else 0.0
+    count = round(size) if math.isfinite(size) else 0
     if count < 1:
         raise ConfigError(f"--edge-memory {text!r} is no size; write bytes, or 2MiB, 500KiB, 1.5MB")
     return count

@@ -69,7 +69,7 @@ def run_apart(subject: Subject) -> Tuple[Executed, Memory]:
     """Run a head in a process of its own and see which kernels it consists of and what memory it takes.
 
     Raises:
-        InferenceRuntimeError: it failed; its last words are in the message.
+        InferenceRuntimeError: it failed, and its last words are in the message; or it did not end in time.
     """
     program = subject.program
     arguments = [str(subject.bundle.root), subject.cut.name, program.runtime, program.precision]
@@ -77,9 +77,15 @@ def run_apart(subject: Subject) -> Tuple[Executed, Memory]:
         arguments += ["--target", program.target]
     command = [sys.executable, "-m", "ppsplit.evaluate.quant_child", *arguments, "--runs", str(RUNS)]
     environment = {**os.environ, "ONEDNN_VERBOSE": "1", "DNNL_VERBOSE": "1"}  # the older name, too
-    child = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, env=environment
-    )
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, env=environment
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InferenceRuntimeError(
+            f"{subject.name} did not load and run within {TIMEOUT_S} s; try on a machine with less to do, "
+            "or cut earlier"
+        ) from error
     lines = child.stdout.strip().splitlines()
     if child.returncode != 0 or not lines:
         words = child.stderr.strip().splitlines()

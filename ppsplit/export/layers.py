@@ -24,7 +24,7 @@ def parse_rules(texts: Sequence[str]) -> Tuple[Rule, ...]:
     rules = []
     for word in " ".join(texts).split():
         pattern, equals, bits = word.rpartition("=")
-        if not equals or not pattern or not bits.isdigit() or int(bits) not in PACKED_BITS:
+        if not equals or not pattern or not bits.isdecimal() or int(bits) not in PACKED_BITS:
             raise ConfigError(
                 f"--bits {word!r} is no rule; write LAYER=BITS with {min(PACKED_BITS)} to {WIDEST} bits, "
                 "as in conv4=4,conv*=6"

@@ -18,7 +18,7 @@ from ppsplit.export.heads import STAGES, HeadSource, Progress, QuantPlan, quanti
 from ppsplit.export.program import MODEL_SUFFIX
 from ppsplit.export.simulate import output_error
 from ppsplit.export.split import load_input
-from ppsplit.export.staging import replaced_folder
+from ppsplit.export.staging import named, replaced_folder
 from ppsplit.files import sha256_of
 from ppsplit.runtime import load_program, run_part, runs_here
 
@@ -49,6 +49,7 @@ def quantize_bundle(
     if any(precision not in WEIGHTS_ONLY for precision in plan.precisions):
         inputs = inputs_of(calibration_images, manifest.preprocess)
     images = [load_input(manifest, path) for path in certify_images]
+    output = named(output)
     with replaced_folder(output) as stage:
         for name in manifest.files:
             (stage / name).parent.mkdir(parents=True, exist_ok=True)

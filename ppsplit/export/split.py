@@ -22,7 +22,7 @@ from ppsplit.export.heads import HeadSource, QuantPlan, paddle_files, write_head
 from ppsplit.export.layers import Rule
 from ppsplit.export.lite import convert_to_nb
 from ppsplit.export.measure import measured, refuse_integers
-from ppsplit.export.staging import replaced_folder
+from ppsplit.export.staging import named, replaced_folder
 from ppsplit.files import sha256_of
 from ppsplit.image import read_image, to_input
 from ppsplit.runtime import load_program, run_part
@@ -75,6 +75,7 @@ def export_bundle(frozen: FrozenModel, plan: SplitPlan, output: Path, progress: 
     cuts = [resolve_cut(graph, name, frozen.stages) for name in plan.cuts]
     for cut in cuts:
         refuse_integers(cut)
+    output = named(output)
     with replaced_folder(output) as stage:
         progress("whole network")
         full = _write_whole(frozen, graph, stage)

@@ -36,12 +36,17 @@ def replaced_folder(output: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def named(output: Path) -> Path:
+    """`output`; absolute where it is "." or "..", which have no name, and mean another folder once it is replaced."""
+    return output.resolve() if output.name in ("", "..") else output
+
+
 def _swap(new: Path, output: Path, old: Path) -> None:
-    if output.exists():
-        output.rename(old)
     try:
+        if output.exists():
+            output.rename(old)
         new.rename(output)
-    except OSError:
+    except BaseException:  # Ctrl-C, too: the scratch folder, with the old one in it, is removed next
         if old.exists() and not output.exists():
             old.rename(output)
         raise

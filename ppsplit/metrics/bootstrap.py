@@ -87,6 +87,8 @@ def ap_differences(
         drawn = before.ap(counts)
         if drawn != UNDEFINED:  # then none is: it hangs on the labels alone
             draws.append([each.ap(counts) - drawn for each in after])
+    if not draws:
+        raise DataError(f"none of {resamples} draws of {images} images has an object; label more, or draw more often")
     ends = [(1 - level) / 2, (1 + level) / 2]
     differences = []
     for number, each in enumerate(after):

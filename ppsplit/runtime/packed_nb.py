@@ -32,6 +32,7 @@ from ppsplit.errors import WeightsError
 MAGIC, VERSION = b"\x89PPNB\r\n\x1a", 1
 PREAMBLE = struct.Struct("<8sHHIQI")
 MAX_BYTES = 1 << 31
+FLOAT_BYTES = 4
 LEAST_BYTES = 256  # of a parameter: fewer are found in a file by chance, and gain nothing
 Hole = Tuple[int, str]
 
@@ -78,12 +79,13 @@ def read_packed_nb(path: Path, weights: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack_nb(data: bytes, weights: Mapping[str, np.ndarray]) -> bytes:
-    """Inverse of `pack_nb`. Nothing larger than what the file and the weights add up to is allocated."""
+    """Inverse of `pack_nb`. Nothing larger than the `.nb` that the header promises, MAX_BYTES at most, is allocated."""
     header, body = _framed(data)
-    parts = [(place, np.ascontiguousarray(weights[name], "<f4").tobytes()) for place, name in _holes(header, weights)]
-    missing = header["bytes"] - sum(len(part) for _, part in parts)
-    if missing < 0:
+    holes = _holes(header, weights)
+    missing = header["bytes"] - sum(weights[name].size * FLOAT_BYTES for _, name in holes)
+    if missing < 0:  # before anything is copied: a short header can name one weight a thousand times
         raise WeightsError("the holes are larger than the file")
+    parts = [(place, np.ascontiguousarray(weights[name], "<f4").tobytes()) for place, name in holes]
     inflater = zlib.decompressobj()
     try:
         skeleton = inflater.decompress(body, missing + 1)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Iterator, Mapping, Optional
 
@@ -17,6 +18,8 @@ from ppsplit.runtime import Runtime, Tensors, check_feeds
 from ppsplit.runtime.onednn import ONEDNN_OPERATORS
 from ppsplit.runtime.pdiparams import encode_params
 from ppsplit.runtime.threads import OneThread
+
+_STDERR_LOCK = threading.Lock()  # file descriptor 2 is the whole process's
 
 
 class PaddleRuntime(Runtime):
@@ -99,15 +102,19 @@ def _packed_config(paddle: Any, model: Path, params: Path) -> Any:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Without what Paddle's int8 passes write to the process's error stream, whatever is asked of its log."""
+    """Without what Paddle's int8 passes write to the process's error stream, whatever is asked of its log.
+
+    One thread at a time: a second would keep the silence of the first for the stream, and leave it so.
+    """
     stderr: Optional[int] = None
-    try:
-        sys.stderr.flush()
-        stderr = os.dup(2)
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        if stderr is not None:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+    with _STDERR_LOCK:
+        try:
+            sys.stderr.flush()
+            stderr = os.dup(2)
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            if stderr is not None:
+                os.dup2(stderr, 2)
+                os.close(stderr)

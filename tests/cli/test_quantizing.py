@@ -24,7 +24,9 @@ def test_sizes(text: str, count: int) -> None:
     assert parse_bytes(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "0", "0MiB", "-1", "2 Mi", "2TiB", "1e6", "2MiB!", "1.5.5MB", "0.2"])
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "0", "0MiB", "-1", "2 Mi", "2TiB", "1e6", "2MiB!", "1.5.5MB", "0.2", "9" * 400]
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no size"):
         parse_bytes(text)
@@ -84,6 +86,18 @@ def test_a_program_and_a_bundle_can_be_quantized(skip_like: Path, tiny_bundle: P
         }
         assert all(0 < row["head_error"] < 0.2 for row in rows if row["precision"] == "mixed")
     assert main(["inspect", str(output), "--verify", "--json", str(tmp_path / "cuts.json")]) == 0
+
+
+@pytest.mark.parametrize("source", ["bundle", "program"])
+def test_the_current_folder_can_be_the_output(
+    source: str, skip_like: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = str(tiny_bundle if source == "bundle" else skip_like)
+    assert main(["export-quant", path, "--quant", "int8", "--nb", "x86", "--output", "."]) == 0
+    assert Bundle.open(tmp_path / "here").manifest.name == "here"
+    assert (tmp_path / "here.quant.json").is_file()
 
 
 @pytest.fixture

@@ -12,8 +12,11 @@ import pytest
 
 from ppsplit.bundle import Bundle
 from ppsplit.cli import main
+from ppsplit.cli import quant_report as quant_report_verb
 from ppsplit.data.coco import CocoSet
 from ppsplit.detections import Detections
+from ppsplit.errors import InferenceRuntimeError
+from ppsplit.evaluate import quant_kernels
 from ppsplit.evaluate.quant_costs import packed_bytes
 from ppsplit.evaluate.quant_findings import findings
 from ppsplit.evaluate.quant_kernels import Executed, lite_kernels, onednn_kernels, verdict
@@ -140,6 +143,45 @@ def test_what_cannot_be_measured_is_said(root: Path, capsys: pytest.CaptureFixtu
     assert "cannot calibrate" in capsys.readouterr().err
     assert main(["quant-report", bundle, "--root", str(root), "--val-split", "test"]) == 1
     assert "no data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--rounds", "0"], "--rounds is 0; expected at least 1"),
+        (["--resamples", "0"], "--resamples is 0; expected at least 1"),
+        (["--blame-images", "-3", "--root", "."], "--blame-images is -3; expected at least 0"),
+        (["--threads", "0"], "threads is 0; expected at least 1"),
+        (["--limit", "3"], "--limit is of a labelled set's images"),
+        (["--cut", "output,nowhere"], "no cut 'nowhere'"),
+        (["--json", "."], "--json . is a folder"),
+        (["--html", "."], "--html . is a folder"),
+        (["--json", "one", "--html", "./one"], "both one"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_said_before_anything_is_measured(
+    options: List[str],
+    message: str,
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def measured(*arguments: Any) -> Dict[str, Any]:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr(quant_report_verb, "quant_report", measured)
+    monkeypatch.chdir(tmp_path)
+    assert main(["quant-report", str(root / "made" / "bundle"), "--calibration-count", "1", *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_head_that_does_not_end_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quant_kernels, "TIMEOUT_S", 0.01)
+    subject = subjects_of(Bundle.open(root / "made" / "bundle"))[0]
+    with pytest.raises(InferenceRuntimeError, match="paddle/fp32 did not load and run within"):
+        quant_kernels.run_apart(subject)
 
 
 def test_other_classes_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

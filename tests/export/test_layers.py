@@ -34,7 +34,7 @@ def test_the_first_rule_that_fits_wins(texts: List[str], bits: Dict[str, int]) -
     assert chosen_bits(PATHS, parse_rules(texts)) == bits
 
 
-@pytest.mark.parametrize("text", ["conv4", "conv4=", "=4", "conv4=1", "conv4=9", "conv4=four", "conv4=-4"])
+@pytest.mark.parametrize("text", ["conv4", "conv4=", "=4", "conv4=1", "conv4=9", "conv4=four", "conv4=-4", "conv4=²"])
 def test_what_is_no_rule_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="is no rule"):
         parse_rules([text])

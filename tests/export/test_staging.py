@@ -69,6 +69,25 @@ def test_a_failing_last_step_brings_the_old_one_back(tmp_path: Path, monkeypatch
     assert content(tmp_path / "b") == "old"
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["before the new one is moved", "right behind the old one's move"])
+def test_ctrl_c_in_the_last_step_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool) -> None:
+    bundle(tmp_path / "b", "old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if moved and self.name == "b":
+            rename(self, target)
+        if self.name == ("b" if moved else "new"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), replaced_folder(tmp_path / "b") as stage:
+        bundle(stage, "new")
+    assert content(tmp_path / "b") == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
 def test_two_at_once_do_not_meet(tmp_path: Path) -> None:
     with replaced_folder(tmp_path / "b") as first:
         bundle(first, "first")

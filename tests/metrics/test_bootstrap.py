@@ -155,6 +155,12 @@ def test_a_draw_without_objects_is_left_out(tmp_path: Path) -> None:
     assert 50 < result.resamples < 100  # a quarter of the draws is the second image twice
 
 
+def test_draws_that_all_have_no_object_are_told(made: Made) -> None:
+    coco_set, _, before, after = made
+    with pytest.raises(DataError, match="none of 0 draws"):
+        ap_difference(coco_set, before, after, resamples=0)
+
+
 def test_a_draw_of_many_images_and_classes_is_fast(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     categories = list(range(1, 81))

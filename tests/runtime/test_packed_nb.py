@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any, Dict
@@ -101,6 +102,18 @@ def test_hostile_files_are_refused(header: Any, skeleton: bytes) -> None:
 def test_a_skeleton_that_is_not_compressed_is_refused() -> None:
     with pytest.raises(WeightsError, match="inflated"):
         unpack_nb(framed(GOOD, b"abcd", squeeze=False), WEIGHTS)
+
+
+def test_one_weight_named_often_is_refused_before_it_is_copied() -> None:
+    weights = {"large": np.zeros(1 << 20, np.float32)}
+    header = {"bytes": 1 << 30, "crc32": 0, "holes": [[0, "large"]] * 1000}
+    tracemalloc.start()
+    try:
+        with pytest.raises(WeightsError, match="holes are larger"):
+            unpack_nb(framed(header, b""), weights)
+        assert tracemalloc.get_traced_memory()[1] < weights["large"].nbytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_says_its_name(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from ppsplit.paddle_first import paddle
 from ppsplit.runtime.onednn import ONEDNN_OPERATORS
-from ppsplit.runtime.paddle import PaddleRuntime
+from ppsplit.runtime.paddle import PaddleRuntime, _silent_stderr
 
 functional = paddle.nn.functional
 
@@ -52,3 +54,20 @@ def test_only_what_onednn_knows_is_handed_to_it() -> None:
     known = {name for name, kinds in kernels.items() if any("MKLDNN" in kind or "ONEDNN" in kind for kind in kinds)}
     assert known >= ONEDNN_OPERATORS
     assert not any("matmul" in name or name in ("mul", "bmm") for name in ONEDNN_OPERATORS)
+
+
+def test_two_threads_that_load_at_once_leave_the_error_stream_as_it_was() -> None:
+    def second() -> None:
+        with _silent_stderr():
+            entered.set()
+            left.wait()
+
+    before = os.fstat(2)
+    entered, left, thread = threading.Event(), threading.Event(), threading.Thread(target=second)
+    with _silent_stderr():
+        thread.start()
+        entered.wait(0.2)  # long enough for what must not happen
+    left.set()
+    thread.join()
+    after = os.fstat(2)
+    assert (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino)
