@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Optional, Tuple
 
 from ppsplit.bundle import MANIFEST, Bundle
 from ppsplit.cli.options import Names
-from ppsplit.cli.quantizing import check_choices, chosen_quantizers, photos
+from ppsplit.cli.quantizing import PREPROCESSING, check_choices, chosen_quantizers, photos, with_preprocessing
 from ppsplit.cli.tables import print_table
 from ppsplit.errors import ConfigError
-from ppsplit.export.freeze import RAW, FrozenModel
+from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.lite import TARGETS
 from ppsplit.export.requantize import head_rows, quantize_bundle
 from ppsplit.export.split import SplitPlan, export_bundle
@@ -28,9 +27,9 @@ def export_quant(
     bits: Names = [],  # noqa: B006
     weights: Optional[Path] = None,
     nb: Names = ["x86", "arm"],  # noqa: B006
-    resize: Literal["letterbox", "stretch"] = "stretch",
-    mean: Tuple[float, float, float] = (0.0, 0.0, 0.0),
-    std: Tuple[float, float, float] = (1.0, 1.0, 1.0),
+    resize: Optional[Literal["letterbox", "stretch", "crop"]] = None,
+    mean: Optional[Tuple[float, float, float]] = None,
+    std: Optional[Tuple[float, float, float]] = None,
     calibration_images: Optional[Path] = None,
     calibration_count: int = 32,
     certify_images: Optional[Path] = None,
@@ -47,9 +46,9 @@ def export_quant(
         bits: As in export-split, for mixed.
         weights: For qat, the checkpoint with the clips beside it.
         nb: Paddle Lite targets to convert for, x86 and arm.
-        resize: How photos become the input of a .pdmodel from elsewhere.
-        mean: Likewise, subtracted from R, G, B in 0..1.
-        std: Likewise, divided by.
+        resize: How photos become the input of a .pdmodel from elsewhere; by default stretch.
+        mean: Likewise, subtracted from R, G, B in 0..1; by default 0.
+        std: Likewise, divided by; by default 1.
         calibration_images: Folder of photos for the quantizers' ranges; by default the packaged sample photos.
         calibration_count: How many of them to use.
         certify_images: Folder of photos to measure the errors on; by default the packaged sample photos.
@@ -64,13 +63,13 @@ def export_quant(
     targets = tuple(dict.fromkeys(nb))
     calibration, certification = photos(calibration_images, calibration_count), photos(certify_images, certify_count)
     if (source / MANIFEST).is_file():
+        if resize or mean or std:
+            raise ConfigError(f"{source} is a bundle and knows how photos become its input; leave {PREPROCESSING} out")
         opened = Bundle.open(source)
         folder = named(output or Path("freezed") / f"{opened.manifest.name}-quant")
         made = quantize_bundle(opened, plan, targets, calibration, certification, folder)
     else:
-        frozen = FrozenModel.load(source)
-        if frozen.decode.family == RAW:
-            frozen = replace(frozen, preprocess=replace(frozen.preprocess, resize=resize, mean=mean, std=std))
+        frozen = with_preprocessing(FrozenModel.load(source), resize, mean, std)
         folder = named(output or Path("freezed") / f"{frozen.name}-quant")
         whole = SplitPlan(
             (WHOLE,),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, Literal, Optional, Tuple
 
 from ppsplit.cli.options import Names
-from ppsplit.cli.quantizing import check_choices, chosen_quantizers, photos
+from ppsplit.cli.quantizing import check_choices, chosen_quantizers, photos, with_preprocessing
 from ppsplit.cli.tables import print_table
 from ppsplit.errors import ConfigError
-from ppsplit.export.freeze import RAW, FrozenModel
+from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.graph import GraphCut, distinct_cuts
 from ppsplit.export.lite import TARGETS
 from ppsplit.export.network import find_weights, freeze_model
@@ -74,9 +73,7 @@ def export_split(
     """
     quantizers = chosen_quantizers(quant, edge_memory, bits, weights)
     check_choices("nb", nb, TARGETS)
-    frozen = _frozen(model, program, weights, cfg, input_hw, prune)
-    if frozen.decode.family == RAW:  # what is not said stays: an imported program knows its own
-        frozen = replace(frozen, preprocess=frozen.preprocess.but(resize=resize, mean=mean, std=std))
+    frozen = with_preprocessing(_frozen(model, program, weights, cfg, input_hw, prune), resize, mean, std)
     if list_cuts:
         print_table(cut_rows(frozen), title=f"cuts of {frozen.name}", json_path=json)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Sequence, Tuple
 
@@ -11,11 +12,13 @@ from ppsplit.bundle.precision import DEFAULT_PTQ, MIXED, QAT, QUANTIZED
 from ppsplit.data.sample_photos import sample_photos
 from ppsplit.errors import CalibrationError, ConfigError, DataError
 from ppsplit.export.clips import read_clips
+from ppsplit.export.freeze import RAW, FrozenModel
 from ppsplit.export.heads import QuantPlan
 from ppsplit.export.layers import parse_rules
 from ppsplit.image import list_images
 
 PTQ_SHORT = "ptq"
+PREPROCESSING = "--resize, --mean and --std"
 UNITS: Dict[str, int] = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -69,6 +72,24 @@ def photos(folder: Optional[Path], count: int) -> Tuple[Path, ...]:
         return tuple((list_images(folder) if folder else sample_photos())[:count])
     except DataError as error:
         raise CalibrationError(f"{error}; give a folder of photos") from error
+
+
+def with_preprocessing(
+    frozen: FrozenModel,
+    resize: Optional[str],
+    mean: Optional[Tuple[float, float, float]],
+    std: Optional[Tuple[float, float, float]],
+) -> FrozenModel:
+    """A program from elsewhere with what is said of its input; the rest stays, because an imported one knows its own.
+
+    Raises:
+        ConfigError: something is said of a network that is not from elsewhere.
+    """
+    if not (resize or mean or std):
+        return frozen
+    if frozen.decode.family != RAW:
+        raise ConfigError(f"{frozen.name} knows how photos become its input; leave {PREPROCESSING} out")
+    return replace(frozen, preprocess=frozen.preprocess.but(resize=resize, mean=mean, std=std))
 
 
 def check_choices(option: str, chosen: Sequence[str], known: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from ppsplit.bundle.precision import MIXED
+
 INACCURATE = 10  # times the error of the same precision in Paddle Inference
 BLAMED_SHARE = 0.25  # of the error: a layer that costs less is not worth a sentence
 Row = Mapping[str, Any]
@@ -29,7 +31,9 @@ def _arithmetic(row: Row) -> str:
     work = ", ".join(f"{count} in {kind}" for kind, count in sorted(row["matrix_work"].items())) or "none seen"
     times = f"{row['head_ratio']:.2f} times the milliseconds of fp32, {row['head_mib']:.0f} MiB for the head"
     sentence = f"{row['name']}: {row['says']} (convolutions and matrix products: {work}; {row['evidence']}); {times}."
-    if row["int8_share"] == 0 and row["runtime"] == "lite" and row["bytes_ratio"] < 1:
+    if row["precision"] == MIXED:
+        sentence += " The packed integers are unpacked to fp32 in memory before the runtime sees them."
+    elif row["int8_share"] == 0 and row["runtime"] == "lite" and row["bytes_ratio"] < 1:
         sentence += " Paddle Lite turns the integers back to fp32 when it loads them."
     if row["packed_bytes"]:
         sentence += (
@@ -64,7 +68,7 @@ def _blamed(layers: Sequence[Row]) -> List[str]:
         worst = next(row for row in layers if row["precision"] == precision and row["blame_rank"] == 1)
         if worst["error_recovered_share"] >= BLAMED_SHARE:
             said.append(
-                f"{precision}: {worst['layer']} is to blame for most of it; put back to fp32, it takes "
+                f"{precision}: {worst['layer']} costs more than any other layer; put back to fp32, it takes "
                 f"{worst['error_recovered_share']:.0%} of the error away."
             )
     return said
@@ -75,9 +79,9 @@ def _smallest_within_a_point(quantized: Sequence[Row]) -> Optional[str]:
     fit = [row for row in quantized if row.get("ap_points", -100.0) >= -1 and not row["packed_bytes"]]
     if not fit:
         return None
-    row = min(fit, key=lambda each: float(each["bytes_ratio"]))
+    row = min(fit, key=lambda each: int(each["bytes"]))
     return (
-        f"The smallest file that costs no more than a point of AP is {row['name']}: {row['bytes_ratio']:.1%} of fp32, "
-        f"{row['ap_points']:+.2f} points [{row['ap_points_low']:+.2f}, {row['ap_points_high']:+.2f}] on "
-        f"{row['images']} images."
+        f"The smallest file that costs no more than a point of AP is {row['name']}: {row['bytes']:,} bytes, "
+        f"{row['bytes_ratio']:.1%} of fp32 in the same runtime, {row['ap_points']:+.2f} points "
+        f"[{row['ap_points_low']:+.2f}, {row['ap_points_high']:+.2f}] on {row['images']} images."
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, List
 
 import pytest
 
-from ppsplit.bundle import Bundle
+from ppsplit.bundle import Bundle, DecodeSpec
 from ppsplit.cli import main
-from ppsplit.cli.quantizing import chosen_quantizers, parse_bytes
+from ppsplit.cli.quantizing import chosen_quantizers, parse_bytes, with_preprocessing
 from ppsplit.errors import ConfigError
+from ppsplit.export.freeze import RAW, FrozenModel
+from ppsplit.image import Preprocess
 from tests.tiny_bundle import write_photos
 
 
@@ -47,6 +50,7 @@ def test_ptq_is_short_for_hist() -> None:
         (["--quant", "mixed", "--bits", "stem=9"], "'stem=9' is no rule"),
         (["--quant", "mixed", "--bits", "stm=4"], "did you mean stem"),
         (["--quant", "ptq", "--bits", "stem=4"], "--bits goes with --quant mixed"),
+        (["--quant", "int8", "--mean", "0.5,0.5,0.5"], "leave --resize, --mean and --std out"),
         (["--quant", "qat"], "--quant qat needs --weights"),
         (["--quant", "ptq", "--calibration-images", "gone"], "gone does not exist"),
         (["--quant", "ptq", "--calibration-images", "."], "no image in"),
@@ -98,6 +102,25 @@ def test_the_current_folder_can_be_the_output(
     assert main(["export-quant", path, "--quant", "int8", "--nb", "x86", "--output", "."]) == 0
     assert Bundle.open(tmp_path / "here").manifest.name == "here"
     assert (tmp_path / "here.quant.json").is_file()
+
+
+def test_what_is_not_said_of_a_programs_input_stays() -> None:
+    known = Preprocess((32, 48), resize="letterbox", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
+    imported = FrozenModel("imported", None, known, DecodeSpec(RAW))  # type: ignore[arg-type]
+    assert with_preprocessing(imported, None, None, None).preprocess == known
+    changed = with_preprocessing(imported, None, None, (1.0, 1.0, 1.0)).preprocess
+    assert changed == dataclasses.replace(known, std=(1.0, 1.0, 1.0))
+    with pytest.raises(ConfigError, match="knows how photos become its input"):
+        with_preprocessing(dataclasses.replace(imported, decode=DecodeSpec("yolov3")), "crop", None, None)
+
+
+def test_an_imported_program_is_quantized_with_its_own_preprocessing(skip_like: Path, tmp_path: Path) -> None:
+    frozen, known = FrozenModel.load(skip_like), (0.485, 0.456, 0.406)
+    dataclasses.replace(frozen, preprocess=frozen.preprocess.but(resize="letterbox", mean=known)).save(tmp_path / "own")
+    options = ["--quant", "int8", "--nb", "x86", "--certify-count", "1", "--output", str(tmp_path / "made")]
+    assert main(["export-quant", str(tmp_path / "own"), *options]) == 0
+    made = Bundle.open(tmp_path / "made").manifest.preprocess
+    assert (made.resize, made.mean) == ("letterbox", known)
 
 
 @pytest.fixture

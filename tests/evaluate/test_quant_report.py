@@ -241,6 +241,30 @@ def test_paddle_lite_far_behind_paddle_inference_is_told(error: float, is_told: 
         assert "2.0e-02 against 3.0e-04" in told[0] and "Paddle Inference (--runtime paddle)" in told[0]
 
 
+def test_what_unpacks_the_integers_is_not_mistaken() -> None:
+    floats = {"int8_share": 0.0, "matrix_work": {"f32": 1}}
+    rows = [{**head_row("lite", precision, 0.0), **floats} for precision in ("int8", "mixed")]
+    int8, mixed = findings(rows, [])
+    assert "Paddle Lite turns the integers back" in int8 and "unpacked" not in int8
+    assert "Paddle Lite turns" not in mixed and "unpacked to fp32 in memory" in mixed
+
+
+def test_the_layer_that_costs_most_is_not_said_to_cost_most_of_it() -> None:
+    layers = [
+        {"precision": "int8", "layer": name, "blame_rank": rank, "error_recovered_share": share}
+        for rank, (name, share) in enumerate([("a", 0.39), ("b", 0.3), ("c", 0.31)], 1)
+    ]
+    (said,) = findings([], layers)
+    assert said == "int8: a costs more than any other layer; put back to fp32, it takes 39% of the error away."
+
+
+def test_the_smallest_file_is_the_one_of_fewest_bytes() -> None:
+    ap = {"ap_points": -0.5, "ap_points_low": -1.0, "ap_points_high": 0.1, "images": 3}
+    large = {**head_row("paddle", "mixed", 0.0), **ap, "bytes": 2000, "bytes_ratio": 0.25}
+    small = {**head_row("lite", "mixed", 0.0), **ap, "bytes": 1500, "bytes_ratio": 0.27}
+    assert "is lite/mixed: 1,500 bytes, 27.0% of fp32 in the same runtime" in findings([large, small], [])[-1]
+
+
 def test_a_head_without_numbers_is_told() -> None:
     said = findings([head_row("paddle", "ptq-kl", float("nan"))], [])
     assert any("not finite" in sentence for sentence in said)
