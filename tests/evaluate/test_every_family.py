@@ -22,7 +22,7 @@ from ppsplit.models.checkpoint import save_checkpoint
 from ppsplit.paddle_first import paddle
 from tests.tiny_bundle import serving, write_photos
 
-QUICK = ("yolo11n", "yolov8n-seg", "mobilenet_v2")
+QUICK = ("yolov8n-seg", "mobilenet_v2")
 DETECTORS = ("yolov3_tiny", "yolov3_darknet53", "yolov3_spp", "yolo11n", "yolo11m", "yolov8n", "yolov8n-seg")
 NAMES = (*DETECTORS, *(family.name for family in CLASSIFIERS))
 HW = "64,96"
