@@ -11,7 +11,7 @@ from typing import Dict
 
 from ppsplit.models.blocks import ConvBN, scaled
 from ppsplit.models.classifier import CENTRE_CROP, Classifier, ClassifierParams, classifier_family, conv_and_norm
-from ppsplit.models.inverted_residual import Convs, StageParams, stage
+from ppsplit.models.inverted_residual import Convs, StageParams, add_stages, through_stages
 from ppsplit.paddle_first import paddle
 
 STAGES = (
@@ -71,24 +71,12 @@ class EfficientNetLite0(Classifier):
         super().__init__(params)
         width, channels = params.width, scaled(32, params.width)
         self.stem = TensorFlowConvRelu6(3, channels, stride=2)
-        self.stage1, channels = stage(channels, STAGES[0], width, CONVS)
-        self.stage2, channels = stage(channels, STAGES[1], width, CONVS)
-        self.stage3, channels = stage(channels, STAGES[2], width, CONVS)
-        self.stage4, channels = stage(channels, STAGES[3], width, CONVS)
-        self.stage5, channels = stage(channels, STAGES[4], width, CONVS)
-        self.stage6, channels = stage(channels, STAGES[5], width, CONVS)
-        self.stage7, channels = stage(channels, STAGES[6], width, CONVS)
+        channels = add_stages(self, channels, STAGES, width, CONVS)
         self.last = TensorFlowConvRelu6(channels, scaled(1280, width), kernel=1)
         self._end(scaled(1280, width))
 
     def features(self, image: paddle.Tensor) -> paddle.Tensor:
-        x = self.stage1(self.stem(image))
-        x = self.stage2(x)
-        x = self.stage3(x)
-        x = self.stage4(x)
-        x = self.stage5(x)
-        x = self.stage6(x)
-        return self.last(self.stage7(x))
+        return self.last(through_stages(self, self.stem(image), len(STAGES)))
 
     def foreign_layers(self) -> Dict[str, str]:
         names = {**conv_and_norm("_conv_stem", "_bn0", "stem"), **conv_and_norm("_conv_head", "_bn1", "last")}

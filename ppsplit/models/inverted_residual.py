@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple, Type
+from typing import NamedTuple, Sequence, Tuple, Type
 
 from ppsplit.models.blocks import ConvBN, scaled
 from ppsplit.paddle_first import paddle
@@ -62,3 +62,21 @@ def stage(in_channels: int, row: StageParams, width: float, convs: Convs) -> Tup
         inputs, stride = (channels, 1) if block else (in_channels, row.stride)
         named.append((f"block{block + 1}", InvertedResidual(inputs, channels, stride, row.expand, row.kernel, convs)))
     return paddle.nn.Sequential(*named), channels
+
+
+def add_stages(
+    network: paddle.nn.Layer, in_channels: int, rows: Sequence[StageParams], width: float, convs: Convs
+) -> int:
+    """Give a network the stages `stage1`, `stage2`, ... of a table; their output channels."""
+    channels = in_channels
+    for number, row in enumerate(rows, start=1):
+        layers, channels = stage(channels, row, width, convs)
+        network.add_sublayer(f"stage{number}", layers)
+    return channels
+
+
+def through_stages(network: paddle.nn.Layer, x: paddle.Tensor, count: int) -> paddle.Tensor:
+    """What the first `count` stages make of x."""
+    for number in range(1, count + 1):
+        x = getattr(network, f"stage{number}")(x)
+    return x

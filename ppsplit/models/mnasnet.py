@@ -14,7 +14,7 @@ from ppsplit.models.classifier import (
     classifier_family,
     conv_and_norm,
 )
-from ppsplit.models.inverted_residual import Convs, InvertedResidual, StageParams, stage
+from ppsplit.models.inverted_residual import Convs, InvertedResidual, StageParams, add_stages, through_stages
 from ppsplit.paddle_first import paddle
 
 STAGES = (
@@ -43,23 +43,12 @@ class MnasNet(Classifier):
         width, channels = params.width, scaled(16, params.width)
         self.stem = ConvRelu(3, scaled(32, width), stride=2)
         self.separable = InvertedResidual(scaled(32, width), channels, 1, expand=1, kernel=3, convs=CONVS)
-        self.stage1, channels = stage(channels, STAGES[0], width, CONVS)
-        self.stage2, channels = stage(channels, STAGES[1], width, CONVS)
-        self.stage3, channels = stage(channels, STAGES[2], width, CONVS)
-        self.stage4, channels = stage(channels, STAGES[3], width, CONVS)
-        self.stage5, channels = stage(channels, STAGES[4], width, CONVS)
-        self.stage6, channels = stage(channels, STAGES[5], width, CONVS)
+        channels = add_stages(self, channels, STAGES, width, CONVS)
         self.last = ConvRelu(channels, scaled(1280, width), kernel=1)
         self._end(scaled(1280, width))
 
     def features(self, image: paddle.Tensor) -> paddle.Tensor:
-        x = self.separable(self.stem(image))
-        x = self.stage1(x)
-        x = self.stage2(x)
-        x = self.stage3(x)
-        x = self.stage4(x)
-        x = self.stage5(x)
-        return self.last(self.stage6(x))
+        return self.last(through_stages(self, self.separable(self.stem(image)), len(STAGES)))
 
     def foreign_layers(self) -> Dict[str, str]:
         names = conv_and_norm("layers.0", "layers.1", "stem")
