@@ -44,6 +44,14 @@ class Kind:
                 f"{self.framework} cannot be imported ({error}); install {self.package}, or use another --runtime"
             ) from error
 
+    def is_installed(self) -> bool:
+        """Whether what holds it can be imported."""
+        try:
+            self.ensure()
+        except InferenceRuntimeError:
+            return False
+        return True
+
 
 def _lite(bundle: Bundle, program: ProgramFiles, threads: int, power_mode: Optional[str]) -> Runtime:
     from ppsplit.runtime.lite import LiteRuntime
