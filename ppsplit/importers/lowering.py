@@ -104,8 +104,8 @@ def chain(model: Lowering, node: Any, steps: Sequence[Step]) -> List[Any]:
     """Operators from steps (kind, inputs, attributes); an input that is an int is that step's output."""
     names = [model.new_name() for _ in steps[:-1]] + [node.output[0]]
     made = []
-    for name, (kind, inputs, attributes) in zip(names, steps):
+    for index, (name, (kind, inputs, attributes)) in enumerate(zip(names, steps)):
         resolved = [names[given] if isinstance(given, int) else given for given in inputs]
-        made.append(helper.make_node(kind, resolved, [name], name=f"{node.name or node.output[0]}/{kind}"))
+        made.append(helper.make_node(kind, resolved, [name], name=f"{node.name or node.output[0]}/{kind}.{index}"))
         made[-1].attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
     return made

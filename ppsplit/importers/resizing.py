@@ -55,7 +55,9 @@ def resize(model: Lowering, node: Any) -> List[Any]:
             return [_as_resize(model, node, made, REPEATING)]
         return _picked(model, node, shape, index)
     said = {"half_pixel": "pytorch_half_pixel"}.get(placing, placing)
-    if _in_plane(shape, made) and said != "asymmetric" and min(made[2:]) > 1:  # a single pixel is placed differently
+    exact = said == "align_corners" or all(abs(n * s - m) < 1e-6 for n, m, s in zip(shape, made, scales))
+    # a resize to given sizes has these as its scales, and places a single pixel differently
+    if _in_plane(shape, made) and said != "asymmetric" and exact and min(made[2:]) > 1:
         return [_as_resize(model, node, made, {"mode": "linear", "coordinate_transformation_mode": said})]
     return _multiplied(model, node, shape, where)
 
