@@ -128,7 +128,7 @@ def _picked(model: Lowering, node: Any, shape: Sequence[int], index: Sequence[np
 
 
 def _multiplied(model: Lowering, node: Any, shape: Sequence[int], where: Sequence[np.ndarray]) -> List[Any]:
-    """Always from the right: no runtime but ONNX's own takes a matrix of rank 2 on the left."""
+    """Always from the right: Paddle Inference drops the batch behind a matrix on the left, or Paddle Lite ends."""
     rank = len(shape)
     still = [len(along) == size and np.allclose(along, np.arange(size)) for along, size in zip(where, shape)]
     if rank < 2 or not all(still[:-2]):

@@ -23,7 +23,7 @@ TIMEOUT_S = 600
 
 
 def run_apart(nb: Path, feeds: Sequence[Mapping[str, np.ndarray]]) -> List[Tensors]:
-    """The outputs of a `.nb` for each of several inputs, in the program's order.
+    """The outputs of a `.nb` for each of several inputs, in the program's order. It takes what it reads of each.
 
     Raises:
         InferenceRuntimeError: Paddle Lite is not installed, refuses the program, or ended the process over it.
@@ -66,7 +66,7 @@ def main(nb: str, feeds: str, outputs: str) -> int:
             given = {(int(index), name): archive[f"{index}/{name}"] for index, name in keys}
         made = {}
         for index in sorted({index for index, _ in given}):
-            found = runtime.run({name: values for (i, name), values in given.items() if i == index})
+            found = runtime.run({name: given[index, name] for name in runtime.input_names if (index, name) in given})
             made.update({f"{index}/{name}": values for name, values in found.items()})
     except PPSplitError as error:
         print(error, file=sys.stderr)
