@@ -50,9 +50,9 @@ def run_apart(nb: Path, feeds: Sequence[Mapping[str, np.ndarray]]) -> List[Tenso
 def _explain(nb: Path, returncode: int, output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     failed = [line[line.index("Check failed") :] for line in lines if "Check failed" in line]
-    kernel = re.search(r"kernels::\w+::(\w+?)(Compute)?<", output)
+    kernel = re.search(r"kernels/\w+/(\w+?)_compute", output)
     if returncode < 0 or failed:
-        where = f" in its kernel {kernel[1]}" if kernel else ""
+        where = f" in its kernel of {kernel[1]!r}" if kernel else ""
         return f"Paddle Lite ended the process over {nb.name}{where} ({failed[0][:200] if failed else -returncode})"
     return lines[-1] if lines else f"Paddle Lite ended with {returncode} over {nb.name}"
 
