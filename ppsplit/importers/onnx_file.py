@@ -29,7 +29,7 @@ class OnnxModel:
         path: the file.
         proto: the onnx ModelProto, its external data loaded.
         input_name: of the picture.
-        input_shape: batch, 3, height, width; all known.
+        input_shape: 1, 3, height, width.
         is_half: the picture is float16, as the weights then are.
         channels_last: the file takes [batch, height, width, 3], as TensorFlow's do.
     """
@@ -74,6 +74,11 @@ def read_onnx(path: Path, input_shape: Optional[Sequence[int]] = None) -> OnnxMo
             "export the model without the conversion from bytes"
         )
     batch, *picture = _fixed_shape(Path(path), value, input_shape)
+    if batch != 1:  # all that comes behind feeds one picture at a time
+        raise OnnxError(
+            f"{path}: the input {value.name!r} {_shape_text(value)} is {batch} pictures at once; export the model with "
+            "a batch of 1, or an open one, and leave it so"
+        )
     channels_last = picture[0] != COLOURS
     height, width = picture[:2] if channels_last else picture[1:]
     is_half = kind == TensorProto.FLOAT16

@@ -57,6 +57,7 @@ REFUSED = {
     "open sizes": (lambda: residual(shape=("n", 3, "h", "w")), "say --input 1x3x416x416"),
     "open sizes, channels last": (lambda: channels_last(("n", "h", "w", 3)), "say --input 1x416x416x3"),
     "steps of zero": (steps_of_zero, r"strides=\[0, 0\], from 1 on"),
+    "four at once": (lambda: residual(shape=(4, 3, 32, 48)), "4 pictures at once"),
     "one channel": (lambda: residual(shape=(1, 1, 32, 48)), "one picture"),
 }
 
@@ -192,6 +193,7 @@ def test_masks_of_yolov8_are_told_by_their_prototypes() -> None:
         (["--input", "416"], "--input '416' is no size"),
         (["--certify-count", "0"], "at least one image"),
         (["--decode", "ssd"], "ssd"),
+        (["--class-names", "gone.txt"], "cannot read --class-names gone.txt"),
     ],
 )
 def test_the_verb_says_what_is_wrong(options: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:
