@@ -56,6 +56,8 @@ class Preprocess:
             raise ConfigError(f"channels must be one of {', '.join(CHANNELS)}, not {self.channels!r}")
         if self.interpolation not in INTERPOLATIONS:
             raise ConfigError(f"interpolation must be one of {', '.join(INTERPOLATIONS)}, not {self.interpolation!r}")
+        if not all(np.isfinite([*self.mean, *self.std])) or 0 in self.std:
+            raise ConfigError(f"mean and std must be numbers, std none of them 0, not {self.mean} and {self.std}")
         if len(self.input_hw) != 2 or min(self.input_hw) < 1:
             raise ConfigError(f"input_hw must be two positive numbers, not {self.input_hw!r}")
 

@@ -12,6 +12,7 @@ from typing import Any, Dict, List, Tuple
 import numpy as np
 
 MAX_SIDE = 65_535
+MAX_PIXELS = 1 << 28  # of a mask that is read: a few bytes of text may say any size, and a picture is a byte a pixel
 _FIRST = 48  # the character of the value 0
 _MORE, _SIGN, _BITS = 0x20, 0x10, 5
 
@@ -70,6 +71,8 @@ class RunLengths:
         height, width = values["size"]
         if type(height) is not int or type(width) is not int or type(values["counts"]) is not str:
             raise TypeError("a mask's size is two whole numbers, its counts a text")
+        if height * width > MAX_PIXELS:
+            raise ValueError(f"a mask of {height}x{width}; at most {MAX_PIXELS} pixels are read")
         return cls((height, width), _counts(values["counts"]))
 
 

@@ -112,6 +112,8 @@ def test_preprocess_survives_json_and_refuses_nonsense() -> None:
     assert Preprocess.from_json(preprocess.to_json()) == preprocess
     with pytest.raises(ConfigError, match="letterbox"):
         Preprocess((32, 32), resize="squash")
+    with pytest.raises(ConfigError, match="std none of them 0"):
+        Preprocess((32, 32), std=(1.0, 0.0, 1.0))
     with pytest.raises(ConfigError, match="positive"):
         Preprocess((0, 32))
 

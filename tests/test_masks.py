@@ -54,6 +54,7 @@ def test_long_runs_and_large_differences():
         {"size": [-2, -2], "counts": "4"},
         {"size": [2.0, 2], "counts": "4"},
         {"size": [1 << 20, 1], "counts": "4"},
+        {"size": [65_535, 65_535], "counts": "QPPloo3"},  # 4 GiB, were it laid out
         {"counts": "4"},
         None,
     ],

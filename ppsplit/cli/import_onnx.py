@@ -118,6 +118,8 @@ def _names(path: Optional[Path]) -> Tuple[str, ...]:
         return ()
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError(f"cannot read --class-names {path}: {error.strerror}; expected a name a line") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--class-names {path} is no text in UTF-8; expected a name a line") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from ppsplit.bundle import FORMAT_VERSION, TAIL, Bundle, Cut, LearnedCoding, Manifest, ProgramFiles
 from ppsplit.cli.tables import print_table
 from ppsplit.runtime import runs_here
+from ppsplit.runtime.kinds import RUNTIMES
 
 BITS = {"fp32": 32, "fp16": 16, "uint8": 8, "uint4": 4}
 
@@ -88,20 +89,23 @@ def _program_row(bundle: Bundle, cut: Optional[Cut], program: ProgramFiles) -> D
         "runtime": program.runtime,
         "target": program.target,
         "precision": program.precision,
-        "certified": _is_certified(cut, program),
+        "certified": _certified_in(cut, program),
         "disk_bytes": sum(path.stat().st_size for path in paths if path.is_file()),
         "files": ", ".join(program.files.values()) + ("" if all(path.is_file() for path in paths) else " (missing)"),
     }
 
 
-def _is_certified(cut: Optional[Cut], program: ProgramFiles) -> Optional[bool]:
-    """Whether export ran this half against the whole; it cannot where the half is for another CPU."""
+def _certified_in(cut: Optional[Cut], program: ProgramFiles) -> str:
+    """The runtimes in which export ran this half against the whole; none where it is for another CPU."""
     if cut is None:
-        return None
+        return ""
+    made = cut.certificates
     if program.part == TAIL:
-        return any(made.tail_runtime == program.runtime for made in cut.certificates) and runs_here(program)
-    asked = (program.runtime, program.target, program.precision)
-    return any((made.runtime, made.target, made.precision) == asked for made in cut.certificates)
+        found = [c.tail_runtime for c in made] if runs_here(program) else []
+    else:
+        found = [c.runtime for c in made if (c.target, c.precision) == (program.target, program.precision)]
+    readers = [name for name, kind in RUNTIMES.items() if kind.reads == program.runtime] or [program.runtime]
+    return ", ".join(name for name in readers if name in found)
 
 
 def _shape(sizes: Sequence[int]) -> str:

@@ -10,6 +10,7 @@ from ppsplit.detections import Detections
 from ppsplit.errors import InferenceRuntimeError
 
 MAX_CANDIDATES = 3000  # (box, class) pairs an image that NMS gets to see, the best ones
+MAX_LOG_SIZE = 10.0  # exp(10) anchors or cells are wider than any image; beyond, areas would overflow float32
 Outputs = Union[Mapping[str, np.ndarray], Sequence[np.ndarray]]
 
 
@@ -56,8 +57,14 @@ def best_candidates(boxes_xyxy: np.ndarray, scores: np.ndarray, threshold: float
         scores: float32 [A, C].
     """
     box, class_ids = np.nonzero(scores > threshold)
-    values = scores[box, class_ids]
-    if len(values) > MAX_CANDIDATES:
-        best = np.sort(np.argsort(-values, kind="stable")[:MAX_CANDIDATES])
-        box, class_ids, values = box[best], class_ids[best], values[best]
-    return Detections(boxes_xyxy[box].astype(np.float32), values.astype(np.float32), class_ids.astype(np.int64))
+    best = best_index(scores[box, class_ids])
+    box, class_ids = box[best], class_ids[best]
+    values = scores[box, class_ids].astype(np.float32)
+    return Detections(boxes_xyxy[box].astype(np.float32), values, class_ids.astype(np.int64))
+
+
+def best_index(scores: np.ndarray) -> np.ndarray:
+    """Where the best `MAX_CANDIDATES` of float [K] stand, int64 ascending; all of them where there are no more."""
+    if len(scores) <= MAX_CANDIDATES:
+        return np.arange(len(scores))
+    return np.sort(np.argsort(-scores, kind="stable")[:MAX_CANDIDATES])

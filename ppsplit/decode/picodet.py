@@ -9,15 +9,16 @@ A class's score is what the graph returns, after its sigmoid. NMS is class by cl
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 
+from ppsplit.decode.decoder import BoxDecoder, Thresholds
 from ppsplit.decode.heads import Outputs, best_candidates, checked_heads, grid
 from ppsplit.detections import Detections, class_wise_nms
 
 
-class PicoDetDecoder:
+class PicoDetDecoder(BoxDecoder):
     """Decoder for one input size. Immutable, so threads may share it.
 
     Args:
@@ -25,7 +26,7 @@ class PicoDetDecoder:
         num_classes: C.
         strides: of each level, input pixels per cell; a level has ceil(size / stride) cells each way.
         bins: B, the values for each side of a box.
-        score_threshold, nms_iou_threshold, max_detections: used where a call does not give its own.
+        score_threshold, nms_iou_threshold, max_detections: as of `BoxDecoder`.
 
     Raises:
         ValueError: no level, or too few bins.
@@ -41,51 +42,26 @@ class PicoDetDecoder:
         nms_iou_threshold: float,
         max_detections: int,
     ) -> None:
+        super().__init__(score_threshold, nms_iou_threshold, max_detections)
         if not strides or min(strides) < 1 or bins < 2 or num_classes < 1:
             raise ValueError(f"strides {strides}, bins {bins} and num_classes {num_classes} are no head of PicoDet")
         levels = [(-(-input_hw[0] // stride), -(-input_hw[1] // stride)) for stride in strides]
-        self.score_threshold = score_threshold
-        self.iou_threshold = nms_iou_threshold
-        self.max_detections = max_detections
         self.bins = bins
         self.shapes = [(h * w, num_classes) for h, w in levels] + [(h * w, 4 * bins) for h, w in levels]
         self.centres = np.concatenate([(grid(*hw) + 0.5) * stride for hw, stride in zip(levels, strides)])
         self.strides = np.repeat(np.array(strides, np.float32), [h * w for h, w in levels])
 
-    def __call__(
-        self,
-        outputs: Outputs,
-        score_threshold: Optional[float] = None,
-        iou_threshold: Optional[float] = None,
-        max_detections: Optional[int] = None,
-    ) -> List[Detections]:
-        """Decode a batch.
-
-        Args:
-            outputs: float [N, H * W, C] scores of each level, then float [N, H * W, 4 * B] sides (left, top, right,
-                bottom) of each level.
-            score_threshold: scores must be above it.
-            iou_threshold: of NMS.
-            max_detections: per image, over all classes.
-
-        Returns:
-            N Detections, boxes in input pixels.
-
-        Raises:
-            InferenceRuntimeError: wrong number or shapes of heads, or values that are not finite.
-        """
-        score_threshold = self.score_threshold if score_threshold is None else score_threshold
-        iou_threshold = self.iou_threshold if iou_threshold is None else iou_threshold
-        max_detections = self.max_detections if max_detections is None else max_detections
+    def decode(self, outputs: Outputs, thresholds: Thresholds) -> List[Detections]:
+        """Of float [N, H * W, C] scores of each level, then float [N, H * W, 4 * B] sides: left, top, right, bottom."""
         heads = checked_heads(outputs, self.shapes)
         levels = len(heads) // 2
         scores, sides = (np.concatenate(part, axis=1) for part in (heads[:levels], heads[levels:]))
         found = []
         for image_scores, image_sides in zip(scores, sides):
-            cells = np.flatnonzero(image_scores.max(axis=1) > score_threshold)
+            cells = np.flatnonzero(image_scores.max(axis=1) > thresholds.score)
             boxes = self._boxes(image_sides[cells], cells)
-            candidates = best_candidates(boxes, image_scores[cells], score_threshold)
-            found.append(class_wise_nms(candidates, iou_threshold, max_detections))
+            candidates = best_candidates(boxes, image_scores[cells], thresholds.score)
+            found.append(class_wise_nms(candidates, thresholds.iou, thresholds.max_detections))
         return found
 
     def _boxes(self, sides: np.ndarray, cells: np.ndarray) -> np.ndarray:

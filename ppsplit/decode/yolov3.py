@@ -8,19 +8,18 @@ A box counts once for every class whose score is strictly above the threshold; N
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.decode.heads import MAX_CANDIDATES, Outputs
+from ppsplit.decode.decoder import BoxDecoder, Thresholds
+from ppsplit.decode.heads import MAX_LOG_SIZE, Outputs, best_index
 from ppsplit.decode.sigmoid import sigmoid
 from ppsplit.detections import Detections, class_wise_nms
 from ppsplit.errors import InferenceRuntimeError
 
-MAX_LOG_SIZE = 10.0  # exp(10) anchors are wider than any image; beyond, areas would overflow float32
 
-
-class YoloV3Decoder:
+class YoloV3Decoder(BoxDecoder):
     """Decoder for one input size. Immutable, so threads may share it.
 
     Args:
@@ -29,7 +28,7 @@ class YoloV3Decoder:
         anchors: [n][2], width and height in input pixels.
         masks: for each head, the anchors it uses.
         strides: for each head, input pixels per cell.
-        score_threshold, nms_iou_threshold, max_detections: used where a call does not give its own.
+        score_threshold, nms_iou_threshold, max_detections: as of `BoxDecoder`.
 
     Raises:
         ValueError: masks, strides and anchors do not fit together.
@@ -46,6 +45,7 @@ class YoloV3Decoder:
         nms_iou_threshold: float,
         max_detections: int,
     ) -> None:
+        super().__init__(score_threshold, nms_iou_threshold, max_detections)
         if len(masks) != len(strides):
             raise ValueError(f"{len(masks)} masks for {len(strides)} strides")
         if any(not 0 <= index < len(anchors) for mask in masks for index in mask):
@@ -53,43 +53,18 @@ class YoloV3Decoder:
         self.num_classes = num_classes
         self.strides = tuple(strides)
         self.anchors = [np.array([anchors[i] for i in mask], np.float32).reshape(len(mask), 2) for mask in masks]
-        self.score_threshold = score_threshold
-        self.iou_threshold = nms_iou_threshold
-        self.max_detections = max_detections
         self.head_shapes = [
             (len(mask) * (5 + num_classes), input_hw[0] // stride, input_hw[1] // stride)
             for mask, stride in zip(masks, strides)
         ]
 
-    def __call__(
-        self,
-        outputs: Outputs,
-        score_threshold: Optional[float] = None,
-        iou_threshold: Optional[float] = None,
-        max_detections: Optional[int] = None,
-    ) -> List[Detections]:
-        """Decode a batch.
-
-        Args:
-            outputs: float [N, A * (5 + C), H, W] per head, in the order of `masks`.
-            score_threshold: scores must be above it.
-            iou_threshold: of NMS.
-            max_detections: per image, over all classes.
-
-        Returns:
-            N Detections, boxes in input pixels.
-
-        Raises:
-            InferenceRuntimeError: wrong number or shapes of heads, or values that are not finite.
-        """
-        score_threshold = self.score_threshold if score_threshold is None else score_threshold
-        iou_threshold = self.iou_threshold if iou_threshold is None else iou_threshold
-        max_detections = self.max_detections if max_detections is None else max_detections
+    def decode(self, outputs: Outputs, thresholds: Thresholds) -> List[Detections]:
+        """Of float [N, A * (5 + C), H, W] a head, in the order of `masks`."""
         heads = self._checked(outputs)
         found = []
         for image in range(len(heads[0])):
-            candidates = self._candidates([head[image] for head in heads], score_threshold)
-            found.append(class_wise_nms(candidates, iou_threshold, max_detections))
+            candidates = self._candidates([head[image] for head in heads], thresholds.score)
+            found.append(class_wise_nms(candidates, thresholds.iou, thresholds.max_detections))
         return found
 
     def _checked(self, outputs: Outputs) -> List[np.ndarray]:
@@ -119,10 +94,7 @@ class YoloV3Decoder:
             for head, anchors, stride in zip(heads, self.anchors, self.strides)
         ]
         boxes, scores, class_ids = (np.concatenate(column) for column in zip(*parts))
-        if len(scores) > MAX_CANDIDATES:
-            best = np.sort(np.argsort(-scores, kind="stable")[:MAX_CANDIDATES])
-            boxes, scores, class_ids = boxes[best], scores[best], class_ids[best]
-        return Detections(boxes, scores, class_ids)
+        return Detections(boxes, scores, class_ids).take(best_index(scores))
 
 
 def _decode_head(

@@ -8,11 +8,12 @@ A box counts once for every class whose score is above the threshold; NMS is cla
 
 from __future__ import annotations
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.decode.heads import MAX_CANDIDATES, Outputs, checked_heads
+from ppsplit.decode.decoder import BoxDecoder, Thresholds
+from ppsplit.decode.heads import Outputs, best_index, checked_heads
 from ppsplit.decode.prototypes import assemble_masks
 from ppsplit.decode.sigmoid import logit, sigmoid
 from ppsplit.detections import Detections, class_wise_nms_index
@@ -29,15 +30,13 @@ class Candidates(NamedTuple):
     class_ids: np.ndarray
     coefficients: np.ndarray
 
-    def best(self, count: int) -> "Candidates":
-        """The `count` with the best scores, in their order here."""
-        if len(self.scores) <= count:
-            return self
-        index = np.sort(np.argsort(-self.scores, kind="stable")[:count])
+    def best(self) -> "Candidates":
+        """Those that NMS gets to see."""
+        index = best_index(self.scores)
         return Candidates(*(column[index] for column in self))
 
 
-class YoloV8Decoder:
+class YoloV8Decoder(BoxDecoder):
     """Decoder for one input size. Immutable, so threads may share it.
 
     Args:
@@ -48,7 +47,7 @@ class YoloV8Decoder:
         layout: "maps", float [N, 4 * 16 + C + M, H/s, W/s] a stride; or "exported", as Ultralytics' own ONNX export
             has it, one float [N, 4 + C + M, cells]: centre and size in input pixels, then scores. With masks the
             prototypes float [N, M, h, w] come last in either.
-        score_threshold, nms_iou_threshold, max_detections: used where a call does not give its own.
+        score_threshold, nms_iou_threshold, max_detections: as of `BoxDecoder`.
 
     Raises:
         ValueError: there is no such layout.
@@ -65,45 +64,21 @@ class YoloV8Decoder:
         mask_channels: int = 0,
         layout: str = MAPS,
     ) -> None:
+        super().__init__(score_threshold, nms_iou_threshold, max_detections)
         if layout not in (MAPS, EXPORTED):
             raise ValueError(f"layout is {layout!r}, expected {MAPS!r} or {EXPORTED!r}")
         self.input_hw, self.num_classes, self.mask_channels, self.layout = input_hw, num_classes, mask_channels, layout
         self.strides = tuple(strides)
-        self.score_threshold = score_threshold
-        self.iou_threshold = nms_iou_threshold
-        self.max_detections = max_detections
 
-    def __call__(
-        self,
-        outputs: Outputs,
-        score_threshold: Optional[float] = None,
-        iou_threshold: Optional[float] = None,
-        max_detections: Optional[int] = None,
-    ) -> List[Detections]:
-        """Decode a batch.
-
-        Args:
-            outputs: as `layout` says.
-            score_threshold: scores must be above it.
-            iou_threshold: of NMS.
-            max_detections: per image, over all classes.
-
-        Returns:
-            N Detections, boxes in input pixels; masks, where there are, of the input's size.
-
-        Raises:
-            InferenceRuntimeError: wrong number or shapes of outputs, or values that are not finite.
-        """
-        score_threshold = self.score_threshold if score_threshold is None else score_threshold
-        iou_threshold = self.iou_threshold if iou_threshold is None else iou_threshold
-        max_detections = self.max_detections if max_detections is None else max_detections
+    def decode(self, outputs: Outputs, thresholds: Thresholds) -> List[Detections]:
+        """Of what `layout` says."""
         tensors = checked_heads(outputs, self._shapes())
         cells, prototypes = (tensors[:-1], tensors[-1]) if self.mask_channels else (tensors, None)
         found = []
         for image in range(len(tensors[0])):
-            candidates = self._candidates([part[image] for part in cells], score_threshold).best(MAX_CANDIDATES)
+            candidates = self._candidates([part[image] for part in cells], thresholds.score).best()
             objects = Detections(*candidates[:3])
-            index = class_wise_nms_index(objects, iou_threshold, max_detections)
+            index = class_wise_nms_index(objects, thresholds.iou, thresholds.max_detections)
             objects = objects.take(index)
             if prototypes is not None:
                 coefficients = candidates.coefficients[index]

@@ -8,17 +8,16 @@ A model exported with the decoding inside returns centre and size at once. NMS i
 
 from __future__ import annotations
 
-from typing import List, Optional, Sequence, Tuple
+from typing import List, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.decode.heads import Outputs, best_candidates, checked_heads, grid
+from ppsplit.decode.decoder import BoxDecoder, Thresholds
+from ppsplit.decode.heads import MAX_LOG_SIZE, Outputs, best_candidates, checked_heads, grid
 from ppsplit.detections import Detections, class_wise_nms
 
-MAX_LOG_SIZE = 10.0  # exp(10) cells are wider than any image; beyond, areas would overflow float32
 
-
-class YoloXDecoder:
+class YoloXDecoder(BoxDecoder):
     """Decoder for one input size. Immutable, so threads may share it.
 
     Args:
@@ -26,7 +25,7 @@ class YoloXDecoder:
         num_classes: C.
         strides: of each level, input pixels per cell.
         in_pixels: the graph returns centre and size in pixels; else in cells, as it is exported by default.
-        score_threshold, nms_iou_threshold, max_detections: used where a call does not give its own.
+        score_threshold, nms_iou_threshold, max_detections: as of `BoxDecoder`.
 
     Raises:
         ValueError: no level.
@@ -42,48 +41,24 @@ class YoloXDecoder:
         nms_iou_threshold: float,
         max_detections: int,
     ) -> None:
+        super().__init__(score_threshold, nms_iou_threshold, max_detections)
         if not strides or min(strides) < 1 or num_classes < 1:
             raise ValueError(f"strides {strides} and num_classes {num_classes} are no head of YOLOX")
         levels = [(input_hw[0] // stride, input_hw[1] // stride) for stride in strides]
         self.in_pixels = in_pixels
-        self.score_threshold = score_threshold
-        self.iou_threshold = nms_iou_threshold
-        self.max_detections = max_detections
         self.cells = np.concatenate([grid(*hw) for hw in levels])
         self.strides = np.repeat(np.array(strides, np.float32), [h * w for h, w in levels])[:, None]
         self.shape = (len(self.cells), 5 + num_classes)
 
-    def __call__(
-        self,
-        outputs: Outputs,
-        score_threshold: Optional[float] = None,
-        iou_threshold: Optional[float] = None,
-        max_detections: Optional[int] = None,
-    ) -> List[Detections]:
-        """Decode a batch.
-
-        Args:
-            outputs: one array, float [N, cells, 5 + C].
-            score_threshold: scores must be above it.
-            iou_threshold: of NMS.
-            max_detections: per image, over all classes.
-
-        Returns:
-            N Detections, boxes in input pixels.
-
-        Raises:
-            InferenceRuntimeError: wrong number or shapes of heads, or values that are not finite.
-        """
-        score_threshold = self.score_threshold if score_threshold is None else score_threshold
-        iou_threshold = self.iou_threshold if iou_threshold is None else iou_threshold
-        max_detections = self.max_detections if max_detections is None else max_detections
+    def decode(self, outputs: Outputs, thresholds: Thresholds) -> List[Detections]:
+        """Of one float [N, cells, 5 + C]."""
         (rows,) = checked_heads(outputs, [self.shape])
         found = []
         for image in rows:
-            cells = np.flatnonzero(image[:, 4] > score_threshold)  # a class cannot raise a score above its objectness
+            cells = np.flatnonzero(image[:, 4] > thresholds.score)  # a class cannot raise a score above its objectness
             scores = image[cells, 4:5] * image[cells, 5:]
-            candidates = best_candidates(self._boxes(image[cells, :4], cells), scores, score_threshold)
-            found.append(class_wise_nms(candidates, iou_threshold, max_detections))
+            candidates = best_candidates(self._boxes(image[cells, :4], cells), scores, thresholds.score)
+            found.append(class_wise_nms(candidates, thresholds.iou, thresholds.max_detections))
         return found
 
     def _boxes(self, values: np.ndarray, cells: np.ndarray) -> np.ndarray:

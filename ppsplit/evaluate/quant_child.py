@@ -6,7 +6,6 @@ It prints one line of JSON at the end. With ONEDNN_VERBOSE=1 oneDNN prints each 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 from pathlib import Path
 
@@ -27,7 +26,7 @@ def main() -> None:
     parser.add_argument("--target", default=None)
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
-    importlib.import_module(RUNTIMES[given.runtime].framework)
+    RUNTIMES[given.runtime].ensure()
     bundle = Bundle.open(given.bundle)
     size = [max(side, 1) for side in bundle.manifest.input.shape]
     image = np.random.default_rng(0).random(size, np.float32)

@@ -1,8 +1,8 @@
 """Proof that an imported program computes what ONNX Runtime computes from the file, where it will serve.
 
 Paddle Inference runs with its optimisations, as the cloud runs it: they have turned right programs into NaN. The whole
-program in Paddle Lite tells whether heads of it will run on a board; what it cannot take is reported, not refused,
-since a head may do without.
+program in Paddle Lite tells whether heads of it will run on a board, and in OpenVINO, where that is installed, whether
+it may serve there; what they cannot take is reported, not refused, since a bundle may do without.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import onnxruntime
@@ -22,10 +22,12 @@ from ppsplit.export.program import MODEL_SUFFIX, PARAMS_SUFFIX, FrozenProgram
 from ppsplit.importers.locate import explain_difference
 from ppsplit.importers.onnx_file import OnnxModel
 from ppsplit.importers.prepare import QUIET
-from ppsplit.runtime import Runtime, Tensors, native_target
-from ppsplit.runtime.lite import LiteRuntime
+from ppsplit.runtime import Tensors, native_target
+from ppsplit.runtime.kinds import RUNTIMES
+from ppsplit.runtime.lite_apart import run_apart
 from ppsplit.runtime.paddle import PaddleRuntime
 
+RunAll = Callable[[Sequence[Tensors]], List[Tensors]]
 TOLERANCE = 1e-4  # largest difference over the largest value of an output
 FAINT = 1e-3  # an output this much smaller than for another sample is compared with that one's size
 HALF_TOLERANCE = 2e-2  # ONNX Runtime computes the original in float16, which has 11 bits
@@ -36,7 +38,7 @@ class ImportCertificate:
     """How far a program is from ONNX Runtime.
 
     Attributes:
-        runtime: "paddle" or "lite".
+        runtime: "paddle", "lite" or "openvino".
         inputs: what was fed: "random" or "photos".
         count: how many of them.
         max_abs_error: over all outputs; None where the runtime cannot take the program.
@@ -77,14 +79,45 @@ def certify_import(
         program.save_part(prefix, kept, graph.inputs, graph.outputs)
         paddle = PaddleRuntime(Path(f"{prefix}{MODEL_SUFFIX}"), Path(f"{prefix}{PARAMS_SUFFIX}"))
         for kind, given in samples.items():
+            made = [paddle.run({graph.inputs[0]: sample}) for sample in given]
             try:
-                errors = _errors(paddle, model, given, expected[kind], scales)
+                errors = _errors(model, made, expected[kind], scales, "Paddle Inference")
                 certificates.append(_certificate("paddle", kind, tolerance, errors))
             except CertificationError as error:
                 where = explain_difference(model, program, given[0], tolerance)
                 raise CertificationError(f"{error}: {where}. Nothing was written") from error
-        certificates += _lite_certificates(prefix, model, samples, expected, scales, tolerance)
+        for runtime, run in _others(prefix):
+            try:
+                for kind, given in samples.items():
+                    made = run([{graph.inputs[0]: sample} for sample in given])
+                    errors = _errors(model, made, expected[kind], scales, runtime)
+                    certificates.append(_certificate(runtime, kind, tolerance, errors))
+            except (ConversionError, InferenceRuntimeError, CertificationError) as error:
+                remark = " ".join(str(error).split())
+                certificates.append(ImportCertificate(runtime, kind, 0, None, None, tolerance, remark))
     return certificates
+
+
+def _others(prefix: Path) -> List[Tuple[str, RunAll]]:
+    """The runtimes that are here beside Paddle Inference, which a program may do without."""
+    found: List[Tuple[str, RunAll]] = []
+    if native_target() in TARGETS:
+        found.append(("lite", lambda feeds: run_apart(_nb(prefix), feeds)))
+    if RUNTIMES["openvino"].is_installed():
+        found.append(("openvino", lambda feeds: _run_openvino(prefix, feeds)))
+    return found
+
+
+def _nb(prefix: Path) -> Path:
+    nb = prefix.with_suffix(".nb")
+    return nb if nb.is_file() else convert_to_nb(prefix, nb, native_target())
+
+
+def _run_openvino(prefix: Path, feeds: Sequence[Tensors]) -> List[Tensors]:
+    from ppsplit.runtime.openvino import OpenVinoRuntime
+
+    runtime = OpenVinoRuntime(Path(f"{prefix}{MODEL_SUFFIX}"))
+    return [runtime.run(dict(zip(runtime.input_names, each.values()))) for each in feeds]
 
 
 def _session(model: OnnxModel) -> onnxruntime.InferenceSession:
@@ -94,7 +127,7 @@ def _session(model: OnnxModel) -> onnxruntime.InferenceSession:
 
 
 def _run_onnx(session: onnxruntime.InferenceSession, model: OnnxModel, sample: np.ndarray) -> Tensors:
-    fed = sample.astype(np.float16) if model.is_half else sample
+    fed = model.laid_out(sample.astype(np.float16) if model.is_half else sample)
     outputs = session.run(model.output_names, {model.input_name: fed})
     for name, values in zip(model.output_names, outputs):
         if not np.isfinite(values).all():
@@ -106,17 +139,14 @@ def _run_onnx(session: onnxruntime.InferenceSession, model: OnnxModel, sample: n
 
 
 def _errors(
-    runtime: Runtime,
-    model: OnnxModel,
-    given: Sequence[np.ndarray],
-    expected: Sequence[Tensors],
-    scales: Dict[str, float],
+    model: OnnxModel, made: Sequence[Tensors], expected: Sequence[Tensors], scales: Dict[str, float], runtime: str
 ) -> List[Tuple[float, float]]:
-    runtime.named(model.output_names)
     errors = []
-    for sample, wanted in zip(given, expected):
-        made = runtime.run({runtime.input_names[0]: sample})
-        errors.append(difference(made, wanted, scales, f"{model.path} in {type(runtime).__name__}"))
+    for outputs, wanted in zip(made, expected):
+        if len(outputs) != len(wanted):
+            raise CertificationError(f"{runtime} returns {list(outputs)}, the file {list(wanted)}")
+        named = dict(zip(model.output_names, outputs.values()))
+        errors.append(difference(named, wanted, scales, f"{model.path} in {runtime}"))
     return errors
 
 
@@ -154,24 +184,3 @@ def _certificate(runtime: str, kind: str, tolerance: float, errors: Sequence[Tup
             "is allowed"
         )
     return ImportCertificate(runtime, kind, len(errors), absolute, relative, tolerance)
-
-
-def _lite_certificates(
-    prefix: Path,
-    model: OnnxModel,
-    samples: Dict[str, Sequence[np.ndarray]],
-    expected: Dict[str, List[Tensors]],
-    scales: Dict[str, float],
-    tolerance: float,
-) -> List[ImportCertificate]:
-    if native_target() not in TARGETS:
-        return []
-    try:
-        nb = convert_to_nb(prefix, prefix.with_suffix(".nb"), native_target())
-        runtime = LiteRuntime(nb)
-        return [
-            _certificate("lite", kind, tolerance, _errors(runtime, model, given, expected[kind], scales))
-            for kind, given in samples.items()
-        ]
-    except (ConversionError, InferenceRuntimeError, CertificationError) as error:
-        return [ImportCertificate("lite", "photos", 0, None, None, tolerance, " ".join(str(error).split()))]

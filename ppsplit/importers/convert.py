@@ -14,13 +14,14 @@ from typing import Dict, List
 import onnx
 
 from ppsplit.errors import OnnxError
-from ppsplit.export.program import FrozenProgram, static_mode
+from ppsplit.export.program import PARAMS_SUFFIX, FrozenProgram, static_mode
 from ppsplit.importers.mend import mend
 from ppsplit.importers.onnx_file import OnnxModel
 from ppsplit.importers.prepare import prepare
 from ppsplit.importers.x2paddle_child import NAMES, PROGRAM
 
 TIMEOUT_S = 1800
+ERROR_LINE = re.compile(r"[\w.]*(Error|Exception)\b")  # the last line of a traceback
 
 
 def convert(model: OnnxModel) -> FrozenProgram:
@@ -34,6 +35,8 @@ def convert(model: OnnxModel) -> FrozenProgram:
         path, folder = Path(scratch, "model.onnx"), Path(scratch, "paddle")
         onnx.save(proto, str(path))
         _run_child(path, folder, model.path, onnx_names)
+        if not (folder / f"{PROGRAM}{PARAMS_SUFFIX}").is_file():
+            raise OnnxError(f"{model.path} has no weights, so there is nothing to split; give a trained model")
         program = FrozenProgram.load(folder / PROGRAM)
         variables: Dict[str, str] = json.loads((folder / NAMES).read_text(encoding="utf-8"))
     wanted = [variables.get(output.name, "") for output in proto.graph.output]
@@ -75,9 +78,10 @@ def _explain(output: str, errors: str, onnx_names: Dict[str, str]) -> str:
         name = onnx_names.get(failed[1].replace("x2paddle_", ""), failed[1])
         return f"X2Paddle cannot take the operator {failed[2]!r} that makes {name!r}; export the model without it"
     lines = [line.strip() for line in errors.splitlines() if line.strip()] or ["no output"]
-    if "No module named" in lines[-1]:
-        return f"importing needs the extra ppsplit[onnx] ({lines[-1]}); run `make venv`, or install it"
-    return f"X2Paddle gave up ({lines[-1][:300]}); export the model with opset 11 to 15 and fixed sizes"
+    reason = next((line for line in reversed(lines) if ERROR_LINE.match(line)), lines[-1])  # warnings come last
+    if "No module named" in reason:
+        return f"importing needs the extra ppsplit[onnx] ({reason}); run `make venv`, or install it"
+    return f"X2Paddle gave up ({reason[:300]}); export the model with opset 11 to 15 and fixed sizes"
 
 
 def unknown_operators(output: str) -> List[str]:

@@ -97,7 +97,6 @@ def _class_names(plan: ImportPlan, decode: DecodeSpec) -> Tuple[str, ...]:
 
 def _samples(model: OnnxModel, preprocess: Preprocess, photos: Sequence[Path]) -> Dict[str, Sequence[np.ndarray]]:
     """Network inputs: noise over the range that pixels take, and photos."""
-    batch = model.input_shape[0]
     generator = np.random.default_rng(0)
     low, high = (
         (np.array([value] * 3, np.float32) - np.array(preprocess.mean, np.float32))
@@ -106,7 +105,7 @@ def _samples(model: OnnxModel, preprocess: Preprocess, photos: Sequence[Path]) -
     )
     noise = [generator.random(model.input_shape, np.float32) for _ in range(RANDOM_SAMPLES)]
     random = [(values * (high - low)[:, None, None] + low[:, None, None]).astype(np.float32) for values in noise]
-    real = [np.repeat(to_input(read_image(photo), preprocess)[0], batch, axis=0) for photo in photos]
+    real = [to_input(read_image(photo), preprocess)[0] for photo in photos]
     return {"random": random, "photos": real}
 
 

@@ -7,108 +7,22 @@ whether it still means the same is told by the certificate.
 
 from __future__ import annotations
 
-import itertools
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from ppsplit.errors import OnnxError
+from ppsplit.importers.lowering import Lowering, Rewrite, Step, attribute_of, chain, value_of
+from ppsplit.importers.resizing import resize
 
-NEWEST_OPSET = 15
-REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2")
-# Attributes with the only value that means what the operator meant before it had them.
-ONLY_VALUE: Dict[str, Dict[str, Any]] = {
-    "Resize": {"antialias": 0, "keep_aspect_ratio_policy": b"stretch"},
-    "AveragePool": {"dilations": 1},
-    "MaxPool": {"dilations": 1, "storage_order": 0},
-    "Cast": {"saturate": 1},
-    "Reshape": {"allowzero": 0},
-    "Shape": {"start": 0},
-}
-
-
-Step = Tuple[str, List[Union[str, int]], Dict[str, Any]]
-
-
-class Lowering:
-    """One model's way down. Use `lower`."""
-
-    def __init__(self, proto: Any) -> None:
-        self.proto = proto
-        self.opset = next(o.version for o in proto.opset_import if o.domain in ("", "ai.onnx"))
-        self.constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-        self.shapes = _known_shapes(proto)
-        self._count = itertools.count()
-
-    def run(self) -> None:
-        """Rewrite the graph's operators in place, in order."""
-        nodes: List[Any] = []
-        for node in self.proto.graph.node:
-            rewritten = _REWRITES[node.op_type](self, node) if node.op_type in _REWRITES else [node]
-            for new in rewritten:
-                self._drop_defaults(new)
-            nodes += rewritten
-        del self.proto.graph.node[:]
-        self.proto.graph.node.extend(nodes)
-        del self.proto.opset_import[:]
-        self.proto.opset_import.append(helper.make_opsetid("", min(self.opset, NEWEST_OPSET)))
-
-    def constant(self, name: str, node: Any) -> np.ndarray:
-        """The value of an input that has to be a constant. Raises OnnxError."""
-        if name not in self.constants:
-            raise OnnxError(
-                f"operator {node.op_type!r} ({node.name or node.output[0]!r}) takes {name!r}, which is computed from "
-                "the picture; a constant was expected. Export the model with fixed sizes"
-            )
-        return numpy_helper.to_array(self.constants[name])
-
-    def new_constant(self, values: np.ndarray) -> str:
-        """The name of a new initializer."""
-        tensor = numpy_helper.from_array(values, self.new_name())
-        self.proto.graph.initializer.append(tensor)
-        self.constants[tensor.name] = tensor
-        return str(tensor.name)
-
-    def new_name(self) -> str:
-        """A tensor's name that nothing has yet."""
-        return f"ppsplit_lowered_{next(self._count)}"
-
-    def _drop_defaults(self, node: Any) -> None:
-        for name, only in ONLY_VALUE.get(node.op_type, {}).items():
-            attribute = attribute_of(node, name)
-            if attribute is None:
-                continue
-            value = helper.get_attribute_value(attribute)
-            if any(part != only for part in value) if isinstance(value, list) else value != only:
-                raise OnnxError(
-                    f"operator {node.op_type!r} ({node.name or node.output[0]!r}) has {name}="
-                    f"{value}, which cannot be taken; only {only} can"
-                )
-            node.attribute.remove(attribute)
+REDUCTIONS = ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSum")
+LOWEST = float(np.finfo(np.float32).min)
 
 
 def lower(proto: Any) -> None:
     """Rewrite a ModelProto in place for X2Paddle. Raises OnnxError where an operator cannot be said otherwise."""
-    Lowering(proto).run()
-
-
-def attribute_of(node: Any, name: str) -> Optional[Any]:
-    """A node's attribute, None where it has none of that name."""
-    return next((attribute for attribute in node.attribute if attribute.name == name), None)
-
-
-def value_of(node: Any, name: str, default: Any) -> Any:
-    """An attribute's value, or the default."""
-    attribute = attribute_of(node, name)
-    return default if attribute is None else helper.get_attribute_value(attribute)
-
-
-def _known_shapes(proto: Any) -> Dict[str, List[int]]:
-    inferred = onnx.shape_inference.infer_shapes(proto)
-    values = [*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output]
-    return {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in values}
+    Lowering(proto).run(_REWRITES)
 
 
 def _reduction(model: Lowering, node: Any) -> List[Any]:
@@ -153,15 +67,17 @@ def _split(model: Lowering, node: Any) -> List[Any]:
 
 
 def _pad(model: Lowering, node: Any) -> List[Any]:
-    if len(node.input) < 4 or not node.input[3]:
-        return [node]
-    rank = len(model.shapes[node.input[0]])
-    axes = model.constant(node.input[3], node).ravel() % rank
-    given = model.constant(node.input[1], node).reshape(2, -1)
-    pads = np.zeros((2, rank), np.int64)
-    pads[:, axes] = given
-    node.input[1] = model.new_constant(pads.ravel())
-    del node.input[3:]
+    if len(node.input) > 2 and node.input[2]:  # X2Paddle looks for it among the attributes only
+        value = float(model.constant(node.input[2], node).ravel()[0])
+        node.attribute.append(helper.make_attribute("value", value))
+    if len(node.input) > 3 and node.input[3]:
+        rank = len(model.shapes[node.input[0]])
+        axes = model.constant(node.input[3], node).ravel() % rank
+        given = model.constant(node.input[1], node).reshape(2, -1)
+        pads = np.zeros((2, rank), np.int64)
+        pads[:, axes] = given
+        node.input[1] = model.new_constant(pads.ravel())
+    del node.input[2:]
     return [node]
 
 
@@ -171,15 +87,44 @@ def _pool(model: Lowering, node: Any) -> List[Any]:
     return [node]
 
 
-def _chain(model: Lowering, node: Any, steps: Sequence[Step]) -> List[Any]:
-    """Operators from steps (kind, inputs, attributes); an input that is an int is that step's output."""
-    names = [model.new_name() for _ in steps[:-1]] + [node.output[0]]
-    made = []
-    for name, (kind, inputs, attributes) in zip(names, steps):
-        resolved = [names[given] if isinstance(given, int) else given for given in inputs]
-        made.append(helper.make_node(kind, resolved, [name], name=f"{node.name or node.output[0]}/{kind}"))
-        made[-1].attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
-    return made
+def _max_pool(model: Lowering, node: Any) -> List[Any]:
+    """X2Paddle pads unequal sides with zeros, which are larger than what is below zero."""
+    _pool(model, node)
+    pads = list(value_of(node, "pads", []))
+    half = len(pads) // 2
+    if pads[:half] == pads[half:]:
+        return [node]
+    node.attribute.remove(attribute_of(node, "pads"))
+    around = [0, 0, *pads[:half], 0, 0, *pads[half:]]
+    padded = model.new_name()
+    inputs = [node.input[0], model.new_constant(np.array(around, np.int64))]
+    node.input[0] = padded
+    return [helper.make_node("Pad", inputs, [padded], f"{node.name}/pad", mode="constant", value=LOWEST), node]
+
+
+def _shape(model: Lowering, node: Any) -> List[Any]:
+    """As a constant: pictures have one size here."""
+    shape = model.shapes.get(node.input[0], [])
+    if not shape or min(shape) < 1:
+        raise OnnxError(
+            f"operator 'Shape' ({node.name or node.output[0]!r}) tells a size that depends on what is in the picture, "
+            "which cannot be taken; export the model with fixed sizes"
+        )
+    part = shape[value_of(node, "start", 0) : value_of(node, "end", None)]
+    value = model.new_constant(np.array(part, np.int64))
+    return [helper.make_node("Identity", [value], list(node.output), node.name)]
+
+
+def _squeeze(model: Lowering, node: Any) -> List[Any]:
+    """As a reshape: X2Paddle takes one axis at most."""
+    shape = model.shapes.get(node.output[0], [])
+    if not shape or min(shape) < 1:
+        return [node]
+    return [
+        helper.make_node(
+            "Reshape", [node.input[0], model.new_constant(np.array(shape, np.int64))], node.output, node.name
+        )
+    ]
 
 
 def _scalar(model: Lowering, value: float) -> str:
@@ -188,12 +133,12 @@ def _scalar(model: Lowering, value: float) -> str:
 
 def _hard_swish(model: Lowering, node: Any) -> List[Any]:
     gate: Step = ("HardSigmoid", [node.input[0]], {"alpha": 1 / 6, "beta": 0.5})
-    return _chain(model, node, [gate, ("Mul", [node.input[0], 0], {})])
+    return chain(model, node, [gate, ("Mul", [node.input[0], 0], {})])
 
 
 def _mish(model: Lowering, node: Any) -> List[Any]:
     x = node.input[0]
-    return _chain(model, node, [("Softplus", [x], {}), ("Tanh", [0], {}), ("Mul", [x, 1], {})])
+    return chain(model, node, [("Softplus", [x], {}), ("Tanh", [0], {}), ("Mul", [x, 1], {})])
 
 
 def _gelu(model: Lowering, node: Any) -> List[Any]:
@@ -206,7 +151,7 @@ def _gelu(model: Lowering, node: Any) -> List[Any]:
         inner = [("Mul", [x, _scalar(model, float(np.sqrt(0.5)))], {}), ("Erf", [0], {})]
     last = len(inner) - 1
     tail: List[Step] = [("Add", [last, one], {}), ("Mul", [x, last + 1], {}), ("Mul", [last + 2, half], {})]
-    return _chain(model, node, [*inner, *tail])
+    return chain(model, node, [*inner, *tail])
 
 
 def _layer_norm(model: Lowering, node: Any) -> List[Any]:
@@ -221,14 +166,17 @@ def _layer_norm(model: Lowering, node: Any) -> List[Any]:
     steps += [("Add", [3, epsilon], {}), ("Sqrt", [4], {}), ("Div", [1, 5], {}), ("Mul", [6, node.input[1]], {})]
     if len(node.input) > 2 and node.input[2]:
         steps.append(("Add", [7, node.input[2]], {}))
-    return _chain(model, node, steps)
+    return chain(model, node, steps)
 
 
-Rewrite = Callable[[Lowering, Any], List[Any]]
 _REWRITES: Dict[str, Rewrite] = {
     **dict.fromkeys(REDUCTIONS, _reduction),
     **dict.fromkeys(("Softmax", "LogSoftmax"), _softmax),
-    **dict.fromkeys(("AveragePool", "MaxPool"), _pool),
+    **dict.fromkeys(("Resize", "Upsample"), resize),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), _squeeze),
+    "Shape": _shape,
+    "AveragePool": _pool,
+    "MaxPool": _max_pool,
     "Split": _split,
     "Pad": _pad,
     "HardSwish": _hard_swish,

@@ -41,7 +41,7 @@ def prepare(model: OnnxModel) -> Tuple[Any, Dict[str, str]]:
     proto = _folded(proto, model.path)
     _take_constants_in(proto)
     lower(proto)
-    _check_text(proto)
+    _check_text(proto, model.path)
     return proto, _rename(proto)
 
 
@@ -52,11 +52,24 @@ def _fix_input(proto: Any, model: OnnxModel) -> None:
     for value in [value for value in graph.input if value.name in weights]:
         graph.input.remove(value)  # as before IR version 4; else it may be fed, and is no constant
     proto.ir_version = max(proto.ir_version, 4)
-    for dim, size in zip(graph.input[0].type.tensor_type.shape.dim, model.input_shape):
+    dims = graph.input[0].type.tensor_type.shape.dim
+    if model.channels_last:
+        _take_channels_first(graph)
+    for dim, size in zip(dims, model.input_shape):
         dim.dim_value = size
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
     del graph.value_info[:]
+
+
+def _take_channels_first(graph: Any) -> None:
+    """Let the graph turn the picture round itself; its input keeps its name."""
+    given = graph.input[0].name
+    turned = f"{given}/channels_last"
+    for node in graph.node:
+        node.input[:] = [turned if name == given else name for name in node.input]
+    turning = onnx.helper.make_node("Transpose", [given], [turned], turned, perm=[0, 2, 3, 1])
+    graph.node.insert(0, turning)
 
 
 def _folded(proto: Any, path: Path) -> Any:
@@ -101,14 +114,14 @@ def _take_constants_in(proto: Any) -> None:
     proto.graph.node.extend(kept)
 
 
-def _check_text(proto: Any) -> None:
+def _check_text(proto: Any, path: Path) -> None:
     for node in proto.graph.node:
         for attribute in node.attribute:
             texts = [attribute.s, *attribute.strings]
             if not all(SAFE_TEXT.match(text) for text in texts):
                 raise OnnxError(
-                    f"operator {node.op_type!r} ({node.name!r}) has {attribute.name}={texts[0]!r}, which is no word; "
-                    "export the model again"
+                    f"{path}: operator {node.op_type!r} ({node.name!r}) has {attribute.name}={texts[0]!r}; a text that "
+                    "is more than a word cannot be taken. Export the model without this operator"
                 )
 
 

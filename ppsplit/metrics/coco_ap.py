@@ -6,7 +6,7 @@ import contextlib
 import io
 from typing import Any, Dict, List, Mapping
 
-from ppsplit.data.coco import CocoSet
+from ppsplit.data.coco import CocoSet, read_coco_json
 from ppsplit.detections import Detections
 
 # Positions in COCOeval.stats.
@@ -32,11 +32,16 @@ def coco_mask_ap(coco_set: CocoSet, found: Mapping[int, Detections]) -> Dict[str
 
 
 def coco_ap(coco_set: CocoSet, found: Mapping[int, Detections]) -> Dict[str, float]:
-    """Boxes' AP as `coco_box_ap` and, where there are masks, theirs beside it, under names that begin with "mask_"."""
+    """Boxes' AP as `coco_box_ap` and, where there are masks in both, theirs beside it, named "mask_ap" and so on."""
     precision = coco_box_ap(coco_set, found)
-    if any(detections.masks is not None for detections in found.values()):
+    if any(detections.masks is not None for detections in found.values()) and _tells_masks(coco_set):
         precision.update({f"mask_{name}": value for name, value in coco_mask_ap(coco_set, found).items()})
     return precision
+
+
+def _tells_masks(coco_set: CocoSet) -> bool:
+    """Whether every annotation has its outline; a set that was made for boxes may have none."""
+    return all(annotation.get("segmentation") for annotation in read_coco_json(coco_set.annotations)["annotations"])
 
 
 def _average_precision(coco_set: CocoSet, found: Mapping[int, Detections], kind: str) -> Dict[str, float]:

@@ -9,8 +9,8 @@ from typing import Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ppsplit.bundle import Bundle, ProgramFiles
-from ppsplit.bundle.precision import computes_in_integers
 from ppsplit.errors import InferenceRuntimeError
+from ppsplit.runtime.kinds import RUNTIMES
 
 Tensors = Dict[str, np.ndarray]
 
@@ -93,7 +93,7 @@ def load_program(
 
     Args:
         power_mode: for Paddle Lite: which cores it may use, of `threads.POWER_MODES`.
-        runtime: which to load it in, of `choice.RUNTIMES`; None for the one it was made for.
+        runtime: which to load it in, of `kinds.RUNTIMES`; None for the one it was made for.
 
     Raises:
         BundleError: a file is missing or damaged.
@@ -103,33 +103,9 @@ def load_program(
     runtime = runtime or program.runtime
     if program.runtime == "passthrough":
         return Passthrough()
-    if runtime == "lite":
-        from ppsplit.runtime.lite import LiteRuntime
-        from ppsplit.runtime.specs import specs_of
-
-        weights = bundle.path(program.files["packed"]) if "packed" in program.files else None
-        nb = bundle.path(program.files["packed_nb" if weights else "nb"])
-        loaded: Runtime = LiteRuntime(nb, threads, power_mode, specs_of(bundle), weights)
-    elif runtime == "paddle":
-        from ppsplit.runtime.paddle import PaddleRuntime
-
-        packed = "packed" in program.files
-        model, params = (bundle.path(program.files[role]) for role in ("model", "packed" if packed else "params"))
-        loaded = PaddleRuntime(model, params, threads, packed, computes_in_integers(program.precision))
-    elif runtime == "onnx":
-        from ppsplit.runtime.onnx import OnnxRuntime
-
-        loaded = OnnxRuntime(bundle.path(program.files["onnx"]), threads)
-    elif runtime == "openvino":
-        from ppsplit.runtime.openvino import OpenVinoRuntime
-
-        if "packed" in program.files:
-            raise InferenceRuntimeError("OpenVINO takes no packed weights; choose another --precision or --runtime")
-        bundle.path(program.files["params"])  # it finds them itself, by their name
-        loaded = OpenVinoRuntime(bundle.path(program.files["model"]), threads)
-    else:
-        raise InferenceRuntimeError(f"unknown runtime {runtime!r}; known: lite, paddle, onnx, openvino, passthrough")
-    return loaded.named(program.outputs)
+    if runtime not in RUNTIMES:
+        raise InferenceRuntimeError(f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}, passthrough")
+    return RUNTIMES[runtime].load(bundle, program, threads, power_mode).named(program.outputs)
 
 
 def native_target() -> str:

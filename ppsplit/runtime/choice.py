@@ -1,50 +1,20 @@
-"""The runtimes by name, and the half that one of them is to run."""
+"""The runtimes that a user chooses from, and the half that one of them is to run."""
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
-from typing import Dict, Optional
+from typing import Optional
 
 from ppsplit.bundle import Bundle, Cut
-from ppsplit.errors import ConfigError, InferenceRuntimeError
+from ppsplit.errors import ConfigError
 from ppsplit.runtime import Runtime, load_program, native_target
+from ppsplit.runtime.kinds import RUNTIMES
 from ppsplit.runtime.threads import check_threads
 
-
-@dataclass(frozen=True)
-class Kind:
-    """A runtime.
-
-    Attributes:
-        reads: the programs of a bundle that it takes, as `ProgramFiles.runtime` names them.
-        framework: the module that holds it.
-        package: what to install.
-    """
-
-    reads: str
-    framework: str
-    package: str
-
-    def ensure(self) -> None:
-        """Import what holds it. Raises InferenceRuntimeError where it is not installed."""
-        try:
-            importlib.import_module(self.framework)
-        except ImportError as error:
-            raise InferenceRuntimeError(
-                f"{self.framework} cannot be imported ({error}); install {self.package}, or use another --runtime"
-            ) from error
+__all__ = ["RUNTIMES", "WHOLE", "load_part"]
 
 
 WHOLE = ("paddle", "onnx", "openvino")
 """Those that can run the unsplit network, too, as the cloud does for a client that sends JPEG."""
-
-RUNTIMES: Dict[str, Kind] = {
-    "lite": Kind("lite", "paddlelite.lite", "paddlelite==2.13rc0"),
-    "paddle": Kind("paddle", "ppsplit.paddle_first", "paddlepaddle==2.6.2"),
-    "onnx": Kind("onnx", "onnxruntime", "onnxruntime"),
-    "openvino": Kind("paddle", "openvino", "openvino"),
-}
 
 
 def load_part(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict, List
+import json
+from typing import Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -11,13 +12,13 @@ from ppsplit.decode import build_decoder
 from ppsplit.detections import Detections
 from ppsplit.errors import ConfigError
 from ppsplit.image import Preprocess, read_image, to_input
+from ppsplit.masks import RunLengths
 from ppsplit.metrics.coco_ap import coco_ap
 from ppsplit.models import decode_spec
 from ppsplit.paddle_first import paddle
 from ppsplit.train.parallel import ALONE, Processes
 
 MAX_DETECTIONS = 100  # what COCO counts
-NO_OBJECT = -1.0
 
 Progress = Callable[[int, int], None]
 
@@ -69,16 +70,11 @@ def network_detections(
         indices = mine[start : start + batch]
         found += _detect(network, coco_set, list(indices), preprocess, decoder)
         progress(start + len(indices), len(mine))
-    if processes.world == 1:  # nothing to gather, and masks would not fit a table
-        return {image.image_id: objects for image, objects in zip(coco_set.images, found)}
-    table = np.full((-(-len(coco_set.images) // processes.world), MAX_DETECTIONS, 6), NO_OBJECT, np.float32)
-    for row, objects in zip(table, found):
-        row[: len(objects)] = np.column_stack([objects.boxes_xyxy, objects.scores, objects.class_ids])
-    tables = processes.gathered(table)
+    parts = [_unpacked(part) for part in processes.gathered_bytes(_packed(found))]
     if not processes.leads:
         return {}
     return {
-        image.image_id: _detections(tables[index % processes.world][index // processes.world])
+        image.image_id: parts[index % processes.world][index // processes.world]
         for index, image in enumerate(coco_set.images)
     }
 
@@ -108,6 +104,28 @@ def _detect(
     return [placement.detections_to_original(f) for f, (_, placement) in zip(found, inputs)]
 
 
-def _detections(rows: np.ndarray) -> Detections:
-    rows = rows[rows[:, 5] != NO_OBJECT]
-    return Detections(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64))
+def _packed(found: Sequence[Detections]) -> bytes:
+    """All of it as JSON: what masks take differs from object to object. float32 survives it exactly."""
+    return json.dumps(
+        [
+            {
+                "boxes_xyxy": objects.boxes_xyxy.tolist(),
+                "scores": objects.scores.tolist(),
+                "class_ids": objects.class_ids.tolist(),
+                "masks": None if objects.masks is None else [mask.to_json() for mask in objects.masks],
+            }
+            for objects in found
+        ]
+    ).encode("ascii")
+
+
+def _unpacked(data: bytes) -> List[Detections]:
+    return [
+        Detections(
+            np.array(values["boxes_xyxy"], np.float32).reshape(-1, 4),
+            np.array(values["scores"], np.float32),
+            np.array(values["class_ids"], np.int64),
+            None if values["masks"] is None else tuple(RunLengths.from_json(mask) for mask in values["masks"]),
+        )
+        for values in json.loads(data)
+    ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppsplit.data.batches import Batch
 from ppsplit.data.training_set import CROWD_CLASS
-from ppsplit.decode.yolov3 import MAX_LOG_SIZE
+from ppsplit.decode.heads import MAX_LOG_SIZE
 from ppsplit.models.anchors import AnchorParams
 from ppsplit.paddle_first import paddle
 from ppsplit.train.targets import HeadTargets, assign_targets

@@ -65,10 +65,15 @@ class Processes:
             for tensor in network.state_dict().values():
                 paddle.distributed.broadcast(tensor, src=0)
 
-    def gathered(self, array: np.ndarray) -> List[np.ndarray]:
-        """Every process's float32 array, in the order of ranks; all have the same shape."""
+    def gathered_bytes(self, data: bytes) -> List[bytes]:
+        """Every process's bytes, in the order of ranks; they may differ in length."""
         if self.world == 1:
-            return [array]
+            return [data]
+        lengths = [int(length[0]) for length in self._gathered(np.array([len(data)], np.int64))]
+        padded = np.frombuffer(data.ljust(max(lengths), b"\0"), np.uint8)  # all have to send as much
+        return [part.tobytes()[:length] for part, length in zip(self._gathered(padded), lengths)]
+
+    def _gathered(self, array: np.ndarray) -> List[np.ndarray]:
         parts: List[paddle.Tensor] = []
         paddle.distributed.all_gather(parts, paddle.to_tensor(array))
         return [part.numpy() for part in parts]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ppsplit.bundle import DecodeSpec
 from ppsplit.decode import build_decoder
-from ppsplit.decode.yolov3 import MAX_CANDIDATES, sigmoid
+from ppsplit.decode.heads import MAX_CANDIDATES
+from ppsplit.decode.sigmoid import sigmoid
 from ppsplit.detections import Detections, class_wise_nms
 from ppsplit.errors import InferenceRuntimeError
 

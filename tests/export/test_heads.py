@@ -40,7 +40,8 @@ def bundle(skip_model: FrozenModel, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def certified(bundle: Bundle) -> Dict[Tuple[str, str], float]:
-    return {(c.runtime, c.precision): c.max_relative_error for c in bundle.cut().certificates}
+    made = [c for c in bundle.cut().certificates if c.runtime != "openvino"]
+    return {(c.runtime, c.precision): c.max_relative_error for c in made}
 
 
 def test_every_head_that_runs_here_is_certified(bundle: Bundle) -> None:

@@ -12,16 +12,20 @@ import numpy as np
 import pytest
 
 from ppsplit.bundle import HEAD, TAIL, Bundle
-from ppsplit.errors import BundleError, CertificationError, ConfigError, CutError, ProgramError
+from ppsplit.cli.inspect import program_rows
+from ppsplit.errors import BundleError, CertificationError, ConfigError, CutError, InferenceRuntimeError, ProgramError
 from ppsplit.export import split
-from ppsplit.export.certify import compare, run_split, run_whole
+from ppsplit.export.certify import certify, compare, run_split, run_whole
 from ppsplit.export.freeze import FrozenModel
 from ppsplit.export.program import FrozenProgram, static_mode
 from ppsplit.export.split import SplitPlan, export_bundle
 from ppsplit.image import read_image, to_input
 from ppsplit.paddle_first import paddle
 from ppsplit.runtime import load_program
+from ppsplit.runtime.choice import load_part
 from tests.export.conftest import conv, freeze_network
+
+OPENVINO = {("openvino", precision, "openvino") for precision in ("fp32", "int8", "int16")}
 
 
 @pytest.fixture(scope="session")
@@ -71,11 +75,11 @@ def test_certificates_hold_when_measured_again(bundle: Bundle, photos: Tuple[Pat
     image = to_input(read_image(photos[0]), bundle.manifest.preprocess)[0]
     full = load_program(bundle, bundle.manifest.full[0])
     for cut in bundle.manifest.cuts:
-        tail = load_program(bundle, bundle.program(cut, TAIL, "paddle"))
+        tail = load_part(bundle, cut, TAIL, "paddle")
         for certificate in cut.certificates:
-            head = load_program(
-                bundle, bundle.program(cut, HEAD, certificate.runtime, certificate.precision, certificate.target)
-            )
+            if certificate.runtime == "passthrough":
+                continue
+            head = load_part(bundle, cut, HEAD, certificate.runtime, certificate.precision, certificate.target)
             error = compare(run_split(bundle, cut, head, tail, image), run_whole(bundle, full, image), cut.name)
             assert error[1] <= certificate.max_relative_error * 1.01 + 1e-7
             assert certificate.tolerance is None or error[1] <= certificate.tolerance
@@ -173,7 +177,21 @@ def test_an_altered_manifest_is_refused(bundle: Bundle, tmp_path: Path) -> None:
 def test_a_lite_tail_is_certified_too(bundle: Bundle) -> None:
     made = {(c.runtime, c.precision, c.tail_runtime) for c in bundle.cut("deep").certificates}
     heads = [(runtime, precision) for runtime in ("paddle", "lite") for precision in ("fp32", "int8", "int16")]
-    assert made == {(*head, tail) for head in heads for tail in ("paddle", "lite")}
+    assert made - OPENVINO == {(*head, tail) for head in heads for tail in ("paddle", "lite")}
+
+
+def test_openvino_is_certified_where_it_is_installed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    cut, image = bundle.cut("deep"), np.full((1, 3, 32, 48), 0.5, np.float32)
+    assert {(c.runtime, c.precision, c.tail_runtime) for c in cut.certificates} >= OPENVINO
+    shown = [row["certified"] for row in program_rows(bundle) if row["cut"] == "deep" and row["runtime"] == "paddle"]
+    assert shown == ["paddle, openvino"] * 4  # three heads and a tail
+
+    def refuses(self: object, *_: object) -> None:
+        raise InferenceRuntimeError("no creator found for pad")
+
+    monkeypatch.setattr("ppsplit.runtime.openvino.OpenVinoRuntime.__init__", refuses)
+    assert {c.runtime for c in certify(bundle, cut, [image])} == {"paddle", "lite"}  # it is no reason to give up
 
 
 def test_clips_come_from_the_whole_image(skip_model: FrozenModel, tmp_path: Path) -> None:

@@ -22,7 +22,15 @@ from ppsplit.export.split import SplitPlan, export_bundle  # noqa: E402
 from ppsplit.importers import convert as convert_module  # noqa: E402
 from ppsplit.importers.certify import difference  # noqa: E402
 from ppsplit.importers.import_model import Imported, ImportPlan, cut_bytes, import_model, narrow_cuts  # noqa: E402
-from tests.importers.tiny_onnx import attention, classifier, residual, written, yolox_like  # noqa: E402
+from tests.importers.tiny_onnx import (  # noqa: E402
+    attention,
+    channels_last,
+    classifier,
+    everyday,
+    residual,
+    written,
+    yolox_like,
+)
 
 PICODET = Path(__file__).resolve().parents[3] / "shared" / "weights" / "picodet_s_416_coco.onnx"
 
@@ -36,7 +44,7 @@ def imported(model: Any, folder: Path, family: str = "raw", shape: Optional[Tupl
 
 
 def assert_certified(made: Imported, lite: bool = True) -> None:
-    runtimes = {c.runtime for c in made.certificates if c.max_relative_error is not None}
+    runtimes = {c.runtime for c in made.certificates if c.max_relative_error is not None} - {"openvino"}
     assert runtimes == ({"paddle", "lite"} if lite else {"paddle"}), [c.remark for c in made.certificates]
     errors = [c.max_relative_error for c in made.certificates if c.max_relative_error is not None]
     assert all(error <= c.tolerance for error, c in zip(errors, made.certificates))
@@ -91,6 +99,25 @@ def test_a_classifier(softmax: bool, tmp_path: Path) -> None:
 
 def test_attention_behind_a_convolution(tmp_path: Path) -> None:
     assert_certified(imported(attention(), tmp_path))
+
+
+def test_what_x2paddle_takes_for_something_else(tmp_path: Path) -> None:
+    assert_certified(imported(everyday(), tmp_path))
+
+
+def test_channels_last(tmp_path: Path) -> None:
+    made = imported(channels_last(("n", "h", "w", 3)), tmp_path, shape=(1, 32, 48, 3))
+    assert_certified(made)
+    graph = made.frozen.program.graph()
+    assert made.frozen.preprocess.input_hw == (32, 48)
+    assert (graph.inputs, graph.tensors["image"].shape[1:]) == (("image",), (3, 32, 48))
+
+
+def test_an_output_without_a_shape(tmp_path: Path) -> None:
+    model = residual()
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    assert_certified(imported(model, tmp_path))
 
 
 def test_a_head_like_yolox(tmp_path: Path) -> None:

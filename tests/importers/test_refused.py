@@ -20,7 +20,7 @@ from ppsplit.importers.convert import convert, unknown_operators  # noqa: E402
 from ppsplit.importers.decoding import decode_spec_of  # noqa: E402
 from ppsplit.importers.onnx_file import read_onnx  # noqa: E402
 from ppsplit.importers.prepare import prepare  # noqa: E402
-from tests.importers.tiny_onnx import Maker, classifier, residual, written  # noqa: E402
+from tests.importers.tiny_onnx import Maker, channels_last, classifier, residual, written  # noqa: E402
 
 
 def one(kind: str, domain: str = "", **attributes: Any) -> Any:
@@ -42,6 +42,12 @@ def two_inputs() -> Any:
     return m.model(["out"], more_inputs=[("scale_factor", TensorProto.FLOAT, [1, 1, 1, 1])])
 
 
+def steps_of_zero() -> Any:
+    model = one("MaxPool", kernel_shape=[2, 2])
+    model.graph.node[0].attribute.append(helper.make_attribute("strides", [0, 0]))
+    return model
+
+
 REFUSED = {
     "two inputs": (two_inputs, r"2 inputs \(image \[1, 3, 32, 48\], scale_factor"),
     "bytes": (lambda: Maker().model([], kind=TensorProto.UINT8), "has no operators"),
@@ -49,6 +55,9 @@ REFUSED = {
     "too new": (lambda: with_opset(99), "opset 99, 7 to"),
     "too old": (lambda: with_opset(6), "opset 6, 7 to"),
     "open sizes": (lambda: residual(shape=("n", 3, "h", "w")), "say --input 1x3x416x416"),
+    "open sizes, channels last": (lambda: channels_last(("n", "h", "w", 3)), "say --input 1x416x416x3"),
+    "steps of zero": (steps_of_zero, r"strides=\[0, 0\], from 1 on"),
+    "four at once": (lambda: residual(shape=(4, 3, 32, 48)), "4 pictures at once"),
     "one channel": (lambda: residual(shape=(1, 1, 32, 48)), "one picture"),
 }
 
@@ -83,6 +92,16 @@ def test_a_truncated_file(tmp_path: Path) -> None:
         (tmp_path / "a.onnx").write_bytes(data[:length])
         with pytest.raises(OnnxError, match="incomplete|damaged"):
             read_onnx(tmp_path / "a.onnx")
+
+
+def test_no_weights(tmp_path: Path) -> None:
+    with pytest.raises(OnnxError, match="has no weights"):
+        convert(read_onnx(written(one("Relu"), tmp_path)))
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(OnnxError, match="is a folder"):
+        read_onnx(tmp_path)
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -174,6 +193,7 @@ def test_masks_of_yolov8_are_told_by_their_prototypes() -> None:
         (["--input", "416"], "--input '416' is no size"),
         (["--certify-count", "0"], "at least one image"),
         (["--decode", "ssd"], "ssd"),
+        (["--class-names", "gone.txt"], "cannot read --class-names gone.txt"),
     ],
 )
 def test_the_verb_says_what_is_wrong(options: Any, message: str, capsys: pytest.CaptureFixture[str]) -> None:

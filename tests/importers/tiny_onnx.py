@@ -93,6 +93,31 @@ def classifier(softmax: bool = False) -> Any:
     return m.model([m.op("Softmax", x, out="probabilities") if softmax else x])
 
 
+def everyday() -> Any:
+    """What many exporters write and X2Paddle takes for something else."""
+    m = Maker()
+    x = m.conv("image", 3, 8, stride=2)
+    pads = m.weight(np.int64([0, 0, 1, 2, 0, 0, 3, 0]))
+    x = m.op("Pad", x, pads, m.weight(np.float32(0.5)), mode="constant")
+    x = m.op("MaxPool", m.conv(x, 8, 8), kernel_shape=[3, 3], strides=[2, 2], pads=[0, 0, 1, 1])
+    linear = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    x = m.op("Resize", x, "", m.weight(np.float32([1, 1, 2, 2])), **linear)
+    x = m.op("Resize", x, "", "", m.weight(np.int64([1, 8, 13, 11])), mode="linear")
+    x = m.op("Resize", x, "", m.weight(np.float32([1, 1, 1.5, 2])), mode="nearest")
+    old = {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}
+    x = m.op("Resize", x, "", m.weight(np.float32([1, 1, 2, 1.5])), **old)
+    x = m.op("Squeeze", m.op("ReduceSum", x, m.weight(np.int64([2, 3]))), m.weight(np.int64([2, 3])))
+    m.op("Squeeze", m.op("Unsqueeze", x, m.weight(np.int64([0, 3]))), m.weight(np.int64([0, 3])), out="out")
+    return m.model(["out"])
+
+
+def channels_last(shape: Sequence[Any] = (1, *INPUT_HW, 3)) -> Any:
+    """As TensorFlow's exporter writes it."""
+    m = Maker()
+    m.op("Transpose", m.conv(m.op("Transpose", "image", perm=[0, 3, 1, 2]), 3, 4), perm=[0, 2, 3, 1], out="out")
+    return m.model(["out"], shape)
+
+
 def attention(opset: int = 17) -> Any:
     """Queries, keys and values right behind a convolution; layer norm and GELU as the opset has them."""
     m = Maker()

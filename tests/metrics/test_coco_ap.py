@@ -11,7 +11,8 @@ import pytest
 from ppsplit.data.coco import CocoSet
 from ppsplit.detections import Detections
 from ppsplit.errors import DataError
-from ppsplit.metrics.coco_ap import coco_box_ap
+from ppsplit.masks import RunLengths
+from ppsplit.metrics.coco_ap import coco_ap, coco_box_ap
 
 
 def write_set(folder: Path) -> Path:
@@ -44,6 +45,32 @@ def coco_set(tmp_path: Path) -> CocoSet:
 def test_images_and_categories_are_in_order_of_id(coco_set: CocoSet) -> None:
     assert [image.path.name for image in coco_set.images] == ["a.jpg", "b.jpg"]
     assert (coco_set.category_ids, coco_set.category_names) == ((3, 7), ("cat", "cup"))
+
+
+def with_mask(found: Detections, rows: slice, columns: slice) -> Detections:
+    mask = np.zeros((50, 50), bool)
+    mask[rows, columns] = True
+    return found.with_masks([RunLengths.of(mask)])
+
+
+@pytest.mark.parametrize(("rows", "mask_ap50"), [(slice(10, 30), 1.0), (slice(10, 19), 0.0)])
+def test_masks_are_measured_where_the_set_tells_them(tmp_path: Path, rows: slice, mask_ap50: float) -> None:
+    path = write_set(tmp_path)
+    found = {
+        1: with_mask(one([10, 10, 30, 30], 0), rows, slice(10, 30)),
+        2: with_mask(one([0, 0, 40, 40], 1), slice(0, 40), slice(0, 40)),
+    }
+    only_boxes = coco_ap(CocoSet.open(path, tmp_path), found)
+    assert only_boxes["ap"] == pytest.approx(1.0) and "mask_ap" not in only_boxes
+    values = json.loads(path.read_text())
+    for image in values["images"]:
+        image.update(height=50, width=50)
+    for annotation in values["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    path.write_text(json.dumps(values))
+    both = coco_ap(CocoSet.open(path, tmp_path), found)
+    assert both["mask_ap50"] == pytest.approx((mask_ap50 + 1) / 2) and both["ap"] == pytest.approx(1.0)
 
 
 def test_perfect_boxes_give_one(coco_set: CocoSet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Dict, List
 
@@ -57,3 +58,22 @@ def test_two_processes_killed_and_resumed_end_with_the_same_bits(train_command: 
         assert kill_after(command, broken / "steps.csv", rows, tmp_path) == 2
     assert "going on from" in finish(command, tmp_path)
     check_same(whole, broken)
+
+
+GATHER = """
+import sys
+from pathlib import Path
+from ppsplit.train.parallel import Processes
+
+processes = Processes.join()
+gathered = processes.gathered_bytes(bytes([processes.rank]) * (3 + 5000 * processes.rank))
+Path(sys.argv[1], f"{processes.rank}").write_text(repr([(part[:1], len(part)) for part in gathered]))
+"""
+
+
+@pytest.mark.slow
+def test_bytes_of_any_length_are_gathered(tmp_path: Path) -> None:
+    (tmp_path / "gather.py").write_text(GATHER)
+    finish([sys.executable, *launcher_of_two(tmp_path), str(tmp_path / "gather.py"), str(tmp_path)], tmp_path)
+    for rank in range(2):
+        assert (tmp_path / f"{rank}").read_text() == repr([(b"\x00", 3), (b"\x01", 5003)])
