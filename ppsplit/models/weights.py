@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Tuple
@@ -111,6 +112,8 @@ def kind_of(path: Path) -> str:
     if is_torch_file(path):
         return TORCH
     if start.startswith(b"PK\x03\x04"):
+        if not zipfile.is_zipfile(path):  # its list of entries stands at the end
+            raise WeightsError(f"{path} begins as a .pt or a checkpoint and ends too early; fetch or copy it again")
         return CHECKPOINT
     if start.startswith(b"\x80"):
         return PDPARAMS

@@ -20,7 +20,7 @@ from ppsplit.models.darknet_layout import darknet_sections
 from ppsplit.models.darknet_weights import save_darknet_weights
 from ppsplit.models.fold import fold_batch_norm
 from ppsplit.models.paddledetection import paddledetection_names
-from ppsplit.models.weights import load_weights
+from ppsplit.models.weights import CHECKPOINT, kind_of, load_weights
 from ppsplit.paddle_first import paddle
 from tests.models.seeded import random_image, randomise
 
@@ -214,7 +214,7 @@ def test_a_checkpoint_with_a_pickle_inside_or_cut_short(tmp_path):
         load_weights(narrow(), path)
     save_checkpoint(narrow(), path)
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(WeightsError, match="damaged or not an .npz"):
+    with pytest.raises(WeightsError, match="ends too early"):
         load_weights(narrow(), path)
 
 
@@ -260,3 +260,13 @@ def test_a_hostile_pdparams_is_refused(tmp_path):
     path.write_bytes(b"\x80\x02cbuiltins\nprint\nX\x08\0\0\0executed\x85R.")  # print("executed"), by hand
     with pytest.raises(UnsafePickleError, match=r"builtins\.print"):
         load_weights(narrow(), path)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".npz"])
+def test_a_zip_that_was_cut_off_is_not_taken_for_another_kind(tmp_path, suffix):
+    whole, half = tmp_path / f"whole{suffix}", tmp_path / f"half{suffix}"
+    np.savez(whole.open("wb"), weights=np.zeros(1000))
+    half.write_bytes(whole.read_bytes()[:4000])
+    with pytest.raises(WeightsError, match="ends too early; fetch or copy it again"):
+        kind_of(half)
+    assert kind_of(whole) == CHECKPOINT
