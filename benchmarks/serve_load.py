@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -71,7 +71,11 @@ def serve_load(
     bf16 = bool(cpu_flags().intersection(BF16_FLAGS))
     single = ("--threads", str(threads), "--max-batch", "1")
     batched = ("--threads", str(threads), "--max-batch", str(max_batch))
-    ways = {"one at a time": (single, 1), "many, not batched": (single, connections), "batched": (batched, connections)}
+    ways: Dict[str, Tuple[Tuple[str, ...], int]] = {
+        "one at a time": (single, 1),
+        "many, not batched": (single, connections),
+        "batched": (batched, connections),
+    }
     if bf16:
         ways["batched, bf16"] = ((*batched, "--precision", "bf16"), connections)
     with tempfile.TemporaryDirectory() as folder, step_progress(len(ways) * rounds + 3) as show:
@@ -109,7 +113,7 @@ def serve_load(
 
 
 def _throughput(
-    bundle: Path, frames: Path, ways: Dict[str, Any], seconds: float, rounds: int, show: Show
+    bundle: Path, frames: Path, ways: Dict[str, Tuple[Tuple[str, ...], int]], seconds: float, rounds: int, show: Show
 ) -> List[Dict[str, Any]]:
     """Images a second of each way, the ways in turns; each against the first in the same round."""
     rates: Dict[str, List[float]] = {name: [] for name in ways}
