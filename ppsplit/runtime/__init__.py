@@ -9,8 +9,9 @@ from typing import Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ppsplit.bundle import Bundle, ProgramFiles
-from ppsplit.errors import InferenceRuntimeError
-from ppsplit.runtime.kinds import RUNTIMES
+from ppsplit.errors import ConfigError, InferenceRuntimeError
+from ppsplit.runtime.compute import PLAIN, Compute
+from ppsplit.runtime.kinds import RUNTIMES, Running
 
 Tensors = Dict[str, np.ndarray]
 
@@ -37,6 +38,7 @@ class Runtime(ABC):
 
         Raises:
             InferenceRuntimeError: an input is missing or does not fit, or another thread ran the program before.
+            MemoryError: there is not enough; the program can be run again.
         """
 
     def named(self, outputs: Sequence[str]) -> Runtime:
@@ -88,16 +90,18 @@ def load_program(
     threads: int = 1,
     power_mode: Optional[str] = None,
     runtime: Optional[str] = None,
+    compute: Compute = PLAIN,
 ) -> Runtime:
     """Load one program of a bundle, after checking its files.
 
     Args:
         power_mode: for Paddle Lite: which cores it may use, of `threads.POWER_MODES`.
         runtime: which to load it in, of `kinds.RUNTIMES`; None for the one it was made for.
+        compute: bf16 and GPUs, for "paddle" alone.
 
     Raises:
         BundleError: a file is missing or damaged.
-        ConfigError: there is no such power mode.
+        ConfigError: there is no such power mode, or the runtime does not compute so.
         InferenceRuntimeError: the runtime is not installed or refuses the program.
     """
     runtime = runtime or program.runtime
@@ -105,7 +109,9 @@ def load_program(
         return Passthrough()
     if runtime not in RUNTIMES:
         raise InferenceRuntimeError(f"unknown runtime {runtime!r}; known: {', '.join(RUNTIMES)}, passthrough")
-    return RUNTIMES[runtime].load(bundle, program, threads, power_mode).named(program.outputs)
+    if compute != PLAIN and runtime != "paddle":
+        raise ConfigError(f"only the runtime paddle has bf16 and GPUs, this is {runtime}; leave these options out")
+    return RUNTIMES[runtime].load(bundle, program, Running(threads, power_mode, compute)).named(program.outputs)
 
 
 def native_target() -> str:

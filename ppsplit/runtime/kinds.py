@@ -12,11 +12,27 @@ from typing import TYPE_CHECKING, Callable, Dict, Optional
 from ppsplit.bundle import Bundle, ProgramFiles
 from ppsplit.bundle.precision import computes_in_integers
 from ppsplit.errors import InferenceRuntimeError
+from ppsplit.runtime.compute import PLAIN, Compute
 
 if TYPE_CHECKING:
     from ppsplit.runtime import Runtime
 
 PACKED = "packed"  # the role of weights of a few bits each, in place of "params"
+
+
+@dataclass(frozen=True)
+class Running:
+    """How a program is to be run.
+
+    Attributes:
+        threads: at least 1.
+        power_mode: for Paddle Lite: which cores, of `threads.POWER_MODES`; None for its own choice.
+        compute: bf16 and GPUs, for "paddle" alone.
+    """
+
+    threads: int = 1
+    power_mode: Optional[str] = None
+    compute: Compute = PLAIN
 
 
 @dataclass(frozen=True)
@@ -27,13 +43,13 @@ class Kind:
         reads: the programs of a bundle that it takes, as `ProgramFiles.runtime` names them.
         framework: the module that holds it.
         package: what to install.
-        load: (bundle, program, threads, power mode of Paddle Lite) -> the program, its files checked.
+        load: the program of a bundle, its files checked.
     """
 
     reads: str
     framework: str
     package: str
-    load: Callable[[Bundle, ProgramFiles, int, Optional[str]], Runtime]
+    load: Callable[[Bundle, ProgramFiles, Running], Runtime]
 
     def ensure(self) -> None:
         """Import what holds it. Raises InferenceRuntimeError where it is not installed."""
@@ -53,36 +69,37 @@ class Kind:
         return True
 
 
-def _lite(bundle: Bundle, program: ProgramFiles, threads: int, power_mode: Optional[str]) -> Runtime:
+def _lite(bundle: Bundle, program: ProgramFiles, running: Running) -> Runtime:
     from ppsplit.runtime.lite import LiteRuntime
     from ppsplit.runtime.specs import specs_of
 
     weights = bundle.path(program.files[PACKED]) if PACKED in program.files else None
     nb = bundle.path(program.files["packed_nb" if weights else "nb"])
-    return LiteRuntime(nb, threads, power_mode, specs_of(bundle), weights)
+    return LiteRuntime(nb, running.threads, running.power_mode, specs_of(bundle), weights)
 
 
-def _paddle(bundle: Bundle, program: ProgramFiles, threads: int, power_mode: Optional[str]) -> Runtime:
+def _paddle(bundle: Bundle, program: ProgramFiles, running: Running) -> Runtime:
     from ppsplit.runtime.paddle import PaddleRuntime
 
     packed = PACKED in program.files
     model, params = (bundle.path(program.files[role]) for role in ("model", PACKED if packed else "params"))
-    return PaddleRuntime(model, params, threads, packed, computes_in_integers(program.precision))
+    in_integers = computes_in_integers(program.precision)
+    return PaddleRuntime(model, params, running.threads, packed, in_integers, running.compute)
 
 
-def _onnx(bundle: Bundle, program: ProgramFiles, threads: int, power_mode: Optional[str]) -> Runtime:
+def _onnx(bundle: Bundle, program: ProgramFiles, running: Running) -> Runtime:
     from ppsplit.runtime.onnx import OnnxRuntime
 
-    return OnnxRuntime(bundle.path(program.files["onnx"]), threads)
+    return OnnxRuntime(bundle.path(program.files["onnx"]), running.threads)
 
 
-def _openvino(bundle: Bundle, program: ProgramFiles, threads: int, power_mode: Optional[str]) -> Runtime:
+def _openvino(bundle: Bundle, program: ProgramFiles, running: Running) -> Runtime:
     from ppsplit.runtime.openvino import OpenVinoRuntime
 
     if PACKED in program.files:
         raise InferenceRuntimeError("OpenVINO takes no packed weights; choose another --precision or --runtime")
     bundle.path(program.files["params"])  # it finds them itself, by their name
-    return OpenVinoRuntime(bundle.path(program.files["model"]), threads)
+    return OpenVinoRuntime(bundle.path(program.files["model"]), running.threads)
 
 
 RUNTIMES: Dict[str, Kind] = {

@@ -15,9 +15,13 @@ import numpy as np
 from ppsplit.errors import InferenceRuntimeError, WeightsError
 from ppsplit.quant.packed import PackedLayer, read_packed
 from ppsplit.runtime import Runtime, Tensors, check_feeds
+from ppsplit.runtime.compute import BF16, GPU, PLAIN, Compute
 from ppsplit.runtime.onednn import ONEDNN_OPERATORS
 from ppsplit.runtime.pdiparams import encode_params
 from ppsplit.runtime.threads import OneThread
+
+GPU_MEMORY_MB = 256  # taken at first; Paddle takes more as it needs it
+ONEDNN_NO_MEMORY = "could not create a memory object"
 
 _STDERR_LOCK = threading.Lock()  # file descriptor 2 is the whole process's
 
@@ -32,13 +36,20 @@ class PaddleRuntime(Runtime):
         packed: which of the two `params` is.
         integers: let oneDNN compute in int8 what stands between `quantize_linear` and `dequantize_linear`; without
             it the same values come out of float32 kernels, more slowly than if nothing were quantized.
+        compute: bfloat16 is oneDNN's; a GPU needs paddlepaddle-gpu.
 
     Raises:
-        InferenceRuntimeError: Paddle is not installed, or cannot load the program.
+        InferenceRuntimeError: Paddle is not installed, or cannot load the program; or it has no GPU.
     """
 
     def __init__(
-        self, model: Path, params: Path, threads: int = 1, packed: bool = False, integers: bool = False
+        self,
+        model: Path,
+        params: Path,
+        threads: int = 1,
+        packed: bool = False,
+        integers: bool = False,
+        compute: Compute = PLAIN,
     ) -> None:
         try:
             from ppsplit.paddle_first import paddle
@@ -50,16 +61,15 @@ class PaddleRuntime(Runtime):
             config = _packed_config(paddle, model, params)
         else:
             config = paddle.inference.Config(str(model), str(params))
-        config.disable_gpu()
         config.disable_glog_info()
-        config.enable_mkldnn()
-        config.set_mkldnn_op(set(ONEDNN_OPERATORS))
-        if integers:
-            config.enable_mkldnn_int8()
-        config.set_cpu_math_library_num_threads(threads)
+        if compute.device == GPU:
+            _use_gpu(paddle, config)
+        else:
+            _use_cpu(config, threads, integers, compute.arithmetic == BF16)
         config.enable_memory_optim()
+        talkative = integers or compute.arithmetic == BF16
         try:
-            with _silent_stderr() if integers else contextlib.nullcontext():
+            with _silent_stderr() if talkative else contextlib.nullcontext():
                 self._predictor = paddle.inference.create_predictor(config)
         except (RuntimeError, ValueError) as error:
             raise InferenceRuntimeError(f"Paddle Inference cannot load {model}: {error}") from error
@@ -76,11 +86,32 @@ class PaddleRuntime(Runtime):
         try:
             self._predictor.run()
         except (RuntimeError, ValueError) as error:
+            if ONEDNN_NO_MEMORY in str(error):
+                raise MemoryError(f"oneDNN {error}") from error  # as Paddle says it where it is its own memory
             raise InferenceRuntimeError(f"Paddle Inference refused the input: {error}") from error
         return {
             name: self._predictor.get_output_handle(handle).copy_to_cpu()
             for name, handle in zip(self.output_names, self._handles)
         }
+
+
+def _use_cpu(config: Any, threads: int, integers: bool, bf16: bool) -> None:
+    config.disable_gpu()
+    config.enable_mkldnn()
+    config.set_mkldnn_op(set(ONEDNN_OPERATORS))
+    if integers:
+        config.enable_mkldnn_int8()
+    if bf16:
+        config.enable_mkldnn_bfloat16()
+    config.set_cpu_math_library_num_threads(threads)
+
+
+def _use_gpu(paddle: Any, config: Any) -> None:
+    if not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
+        raise InferenceRuntimeError(
+            "this Paddle has no GPU to use; install paddlepaddle-gpu with its CUDA and cuDNN, or use --device cpu"
+        )
+    config.enable_use_gpu(GPU_MEMORY_MB, 0)
 
 
 def _packed_config(paddle: Any, model: Path, params: Path) -> Any:
@@ -102,7 +133,7 @@ def _packed_config(paddle: Any, model: Path, params: Path) -> Any:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Without what Paddle's int8 passes write to the process's error stream, whatever is asked of its log.
+    """Without what Paddle's int8 and bfloat16 passes write to the process's error stream, whatever is asked of its log.
 
     One thread at a time: a second would keep the silence of the first for the stream, and leave it so.
     """
