@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from ppsplit.codec import MAX_BATCH
-from ppsplit.edge.client import Client, EdgeResult
+from ppsplit.edge.answer import EdgeResult
+from ppsplit.edge.client import Client
 from ppsplit.edge.draw import draw_classification, draw_detections
 from ppsplit.edge.progress import ProgressBar
 from ppsplit.edge.report import ImageRecord, build_report
