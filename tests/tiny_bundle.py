@@ -17,8 +17,8 @@ import urllib3
 INPUT_HW = (32, 48)
 CLASS_NAMES = ("cup", "cat")
 SERVE = (
-    "import sys; from ppsplit.cloud.server import serve; "
-    "sys.exit(serve(sys.argv[1], port=int(sys.argv[2]), runtime=sys.argv[3]))"
+    "import sys; from ppsplit.cli import main; "
+    "sys.exit(main(['serve', '--bundle', sys.argv[1], '--port', sys.argv[2], '--runtime', sys.argv[3]]))"
 )
 
 

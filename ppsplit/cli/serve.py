@@ -3,29 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import List, Literal, Optional
 
-from ppsplit.cloud import server
-from ppsplit.cloud.engine import MAX_BATCH
+from ppsplit.cloud import programs, room, server, service, shelf
+from ppsplit.cloud.programs import EngineOptions
+from ppsplit.cloud.server import ServeOptions
+from ppsplit.runtime.compute import Compute
+
+DEFAULT_BUNDLE = Path("freezed/yolov3_tiny-split")
 
 
 def serve(
-    bundle: Path = Path("freezed/yolov3_tiny-split"),
+    bundle: List[Path] = [DEFAULT_BUNDLE],  # noqa: B006  read, never changed
     host: str = server.DEFAULT_HOST,
     port: int = server.DEFAULT_PORT,
     runtime: Literal["paddle", "onnx", "openvino"] = "paddle",
     threads: int = 1,
-    max_batch: int = MAX_BATCH,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    device: Literal["cpu", "gpu"] = "cpu",
+    max_batch: int = programs.DEFAULT_MAX_BATCH,
+    max_wait_ms: float = programs.DEFAULT_MAX_WAIT_MS,
+    max_requests: int = room.DEFAULT_MAX_REQUESTS,
+    timeout_s: float = service.DEFAULT_TIMEOUT_S,
+    tokens: Optional[Path] = None,
+    insecure: bool = False,
+    rate: Optional[str] = None,
+    log: Literal["text", "json"] = "text",
+    unload_after_s: float = shelf.UNLOAD_AFTER_S,
 ) -> int:
-    """Answer the edge's requests for one bundle until Ctrl-C.
+    """Answer the edge's requests for one bundle or several until Ctrl-C.
 
     Args:
-        bundle: The bundle, the same as the edge's.
-        host: Address to listen on, 0.0.0.0 for all. Who can reach it can use it, there is no authentication; put a
-            proxy in front on a public network.
+        bundle: The bundle, the same as the edge's; several as A,B, the default one first. A new version in its place
+            is taken up without a restart.
+        host: Address to listen on, 0.0.0.0 for all; other machines need a token, see --tokens.
         port: TCP port; 0 takes a free one. The URL is printed.
         runtime: What runs the network; onnx where the bundle was exported with --format onnx.
         threads: Threads of the network's runtime.
-        max_batch: The most images that one message may hold.
+        precision: bf16 for processors that multiply bfloat16 (AMX, AVX512_BF16), some 3 digits exact; paddle only.
+        device: gpu with paddlepaddle-gpu; paddle only.
+        max_batch: The most images that one message may hold, and that are run together.
+        max_wait_ms: How long a request may wait for others to run with. Nothing waits while requests come one by one.
+        max_requests: The most requests taken on at once; more are refused at once, to be sent again later.
+        timeout_s: For requests that do not say how much time they have.
+        tokens: File of bearer tokens, one a line; read again when it changes.
+        insecure: Let other machines in without a token.
+        rate: The most requests of each client, by token, else by address, such as 20/second.
+        log: text for faults alone, json for a line for each request, too; on stderr.
+        unload_after_s: How long an old version of a bundle is kept after it was last asked for.
     """
-    return server.serve(bundle, host, port, threads, max_batch, runtime)
+    engine = EngineOptions(threads, max_batch, max_wait_ms, runtime, Compute(precision, device))
+    options = ServeOptions(host, port, max_requests, timeout_s, tokens, insecure, rate, log, unload_after_s)
+    return server.serve(bundle, options, engine)

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Literal, Optional, Sequence
 
 from ppsplit.bundle import Bundle
 from ppsplit.cli.tables import print_table
-from ppsplit.cloud.engine import Result
+from ppsplit.cloud.result import Result
 from ppsplit.cloud.tail import run_tail
 
 

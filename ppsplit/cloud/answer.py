@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict
 
 from ppsplit.bundle import Manifest
-from ppsplit.cloud.engine import Result
+from ppsplit.cloud.result import Result
 from ppsplit.codec import FeatureCodec
 from ppsplit.wire import TensorMessage, WireTensor, pack
 

@@ -2,89 +2,63 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ppsplit.bundle import FULL, TAIL, Bundle, Cut, TensorSpec
-from ppsplit.classification import Classification
+from ppsplit.cloud.batcher import Batcher, Key, all_finite
 from ppsplit.cloud.jpeg import jpeg_hw
+from ppsplit.cloud.programs import EngineOptions, Programs, is_open
 from ppsplit.cloud.refusal import RefusedError
-from ppsplit.codec import MAX_BATCH, Codec, EncodedTensor
+from ppsplit.cloud.result import Result
+from ppsplit.codec import FEATURE, Codec, EncodedTensor
 from ppsplit.decode import CLASSIFY, Decoder, build_decoder
-from ppsplit.detections import Detections
 from ppsplit.errors import BundleError, InferenceRuntimeError
 from ppsplit.image import decode_image, normalise
-from ppsplit.runtime import Runtime, Tensors, run_part
-from ppsplit.runtime.choice import load_part
-from ppsplit.runtime.threads import check_threads
+from ppsplit.runtime import Tensors
 from ppsplit.wire import FeatureMessage, Options
 
 RAW = "raw"
-RUNTIME = "paddle"  # unless told otherwise
 WARM_UP_RUNS = 3  # Paddle Inference still prepares things in its second run
 # names, options and msgpack around the tensors; JPEG's own headers
 OVERHEAD_BYTES = 64 * 1024
-
-
-@dataclass
-class Result:
-    """What came out.
-
-    Attributes:
-        cut: where the network was divided, None for a whole picture.
-        times_ms: decode_features (or the picture's decoding), tail (or the whole network), decode.
-        detections: one for each image of the batch, boxes in input pixels; None where the family is "raw" or
-            "classify".
-        outputs: the network's raw outputs where the family is "raw", else None.
-        classifications: one for each image of the batch where the family is "classify", else None.
-    """
-
-    cut: Optional[str]
-    times_ms: Dict[str, float] = field(default_factory=dict)
-    detections: Optional[List[Detections]] = None
-    outputs: Optional[Tensors] = None
-    classifications: Optional[List[Classification]] = None
-
-    @contextlib.contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add what happens inside to `times_ms`."""
-        start = time.perf_counter()
-        yield
-        self.times_ms[stage] = round((time.perf_counter() - start) * 1000, 3)
+DEFAULT_OPTIONS = EngineOptions()
 
 
 class Engine:
     """The programs of one bundle, for any number of threads.
 
-    All programs run in one thread of the engine's own: a predictor must not be shared, and oneDNN keeps what it
-    prepared for each thread apart, so that every other thread's first inference would be slow again.
+    Features are decoded, and outputs read, in the thread that asks. All programs run in one thread of the engine's
+    own, the batcher's: a predictor must not be shared, and oneDNN keeps what it prepared for each thread apart, so
+    that every other thread's first inference would be slow again.
 
     Args:
         bundle: what to serve.
-        threads: of each program's runtime.
-        max_batch: the largest batch a message may carry.
-        runtime: of each program, of `runtime.choice.WHOLE`.
+        options: how.
+        on_batch: told the number of images of every batch that ran.
 
     Raises:
-        ConfigError: threads below 1.
+        ConfigError: max_batch below 1.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 1, max_batch: int = MAX_BATCH, runtime: str = RUNTIME) -> None:
-        check_threads(threads)
-        self.bundle, self.threads, self.max_batch, self.runtime = bundle, threads, max_batch, runtime
+    def __init__(
+        self,
+        bundle: Bundle,
+        options: EngineOptions = DEFAULT_OPTIONS,
+        on_batch: Callable[[int], None] = lambda images: None,
+    ) -> None:
+        self.bundle, self.options, self.max_batch = bundle, options, options.max_batch
         manifest = bundle.manifest
         self._decoder: Optional[Decoder] = None
         if manifest.decode.family != RAW:
             self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
-        self._programs: Dict[Tuple[str, str], Runtime] = {}
+        self._programs = Programs(bundle, options)
         self._codecs: Dict[Tuple[str, str], Codec] = {}
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        cuts = manifest.cuts
+        self._joins = all(is_open(bundle, part, cut) for cut in cuts for part in (TAIL, FULL))
+        self._batcher = Batcher(self._run, options.max_batch if self._joins else 1, options.max_wait_ms, on_batch)
         self._ready = threading.Event()
 
     @property
@@ -99,18 +73,34 @@ class Engine:
         return max([*sizes, _bytes_per_image(self.bundle.manifest.input)]) * self.max_batch + OVERHEAD_BYTES
 
     def warm_up(self) -> None:
-        """Run the first cut's tail on zeros. Raises BundleError, InferenceRuntimeError."""
-        cut = self.bundle.cut()
-        zeros = {spec.name: np.zeros([max(s, 1) for s in spec.shape], spec.dtype) for spec in cut.tensors}
-        for _ in range(WARM_UP_RUNS):
-            self._run(TAIL, cut, zeros)
-        self._ready.set()
+        """Load every program and run it, the tails with their largest batch, too.
 
-    def infer(self, message: FeatureMessage) -> Result:
-        """Features to detections (or raw outputs).
+        After that nothing is read from the bundle's folder any more: another version may take its place.
 
         Raises:
-            RefusedError: another bundle, no such cut, features that are not finite, or that overflow the network.
+            BundleError, CodecError, InferenceRuntimeError: the bundle cannot be served.
+        """
+        for cut in self.bundle.manifest.cuts:
+            if cut.learned is not None:
+                self._codec(cut, FEATURE)
+            for images in (1, self.max_batch) if self._joins else (1,):
+                self._warm_up(TAIL, cut, cut.tensors, images)
+        self._warm_up(FULL, self.bundle.cut(), (self.bundle.manifest.input,), 1)
+        self._ready.set()
+
+    def close(self) -> None:
+        """Finish what was begun and free the programs. Raises nothing; what comes later is refused."""
+        self._batcher.close()
+
+    def infer(self, message: FeatureMessage, deadline_s: Optional[float] = None) -> Result:
+        """Features to detections (or raw outputs).
+
+        Args:
+            deadline_s: by `time.monotonic()`; what has not begun to run by then is dropped.
+
+        Raises:
+            RefusedError: another bundle, no such cut, features that are not finite or that overflow the network, or
+                the deadline cannot be held.
             CodecError: the tensors do not fit the cut.
             InferenceRuntimeError: the program failed.
         """
@@ -126,14 +116,17 @@ class Engine:
         result = Result(cut.name)
         with result.timed("decode_features"):
             features = self._codec(cut, message.encoding).decode([EncodedTensor(*tensor) for tensor in message.tensors])
-        return self._finish(result, TAIL, cut, features, message.options)
+            if not all_finite(features):  # before it joins a batch with others
+                raise RefusedError(422, "bad_features", "the features hold NaN or infinities; check the head")
+        images = message.tensors[0].shape[0] if message.tensors else 1
+        return self._finish(result, (TAIL, cut.name), features, images, message.options, deadline_s)
 
-    def infer_image(self, jpeg: bytes, options: Options) -> Result:
+    def infer_image(self, jpeg: bytes, options: Options, deadline_s: Optional[float] = None) -> Result:
         """A JPEG of the network's input size to detections, the whole network here: the rival of any split.
 
         Raises:
             ImageError: not a JPEG.
-            RefusedError: of another size.
+            RefusedError: of another size, or the deadline cannot be held.
             InferenceRuntimeError: the program failed, or its outputs are not finite.
         """
         preprocess = self.bundle.manifest.preprocess
@@ -143,7 +136,7 @@ class Engine:
             pixels = decode_image(jpeg, "the body")
             self._check_hw(pixels.shape[:2])  # again: an EXIF tag may have turned it
             feeds = {self.bundle.manifest.input.name: normalise(pixels, preprocess)}
-        return self._finish(result, FULL, self.bundle.cut(), feeds, options)
+        return self._finish(result, (FULL, self.bundle.cut().name), feeds, 1, options, deadline_s)
 
     def _check_hw(self, hw: Tuple[int, ...]) -> None:
         expected = tuple(self.bundle.manifest.preprocess.input_hw)
@@ -166,47 +159,41 @@ class Engine:
             self._codecs[key] = Codec(self.bundle, cut, encoding, max_batch=self.max_batch)
         return self._codecs[key]
 
-    def _finish(self, result: Result, part: str, cut: Cut, feeds: Tensors, options: Options) -> Result:
-        with result.timed("tail"):
-            outputs = self._run(part, cut, feeds)
-        _check_finite(part, feeds, outputs)
+    def _warm_up(self, part: str, cut: Cut, entering: Tuple[TensorSpec, ...], images: int) -> None:
+        zeros = {spec.name: np.zeros([_or(images, spec.shape[0]), *spec.shape[1:]], spec.dtype) for spec in entering}
+        for _ in range(WARM_UP_RUNS):
+            self._batcher.submit((part, cut.name), zeros, images).result()
+
+    def _finish(
+        self, result: Result, key: Key, feeds: Tensors, images: int, options: Options, deadline_s: Optional[float]
+    ) -> Result:
+        done = self._batcher.submit(key, feeds, images, deadline_s).result()
+        result.times_ms["queue"], result.times_ms["tail"] = round(done.queue_ms, 3), round(done.run_ms, 3)
+        if not all_finite(done.outputs):  # a NaN passes every threshold test by failing it
+            if key[0] == TAIL:
+                raise RefusedError(
+                    422, "bad_features", "the features overflow the network; check the head that made them"
+                )
+            raise InferenceRuntimeError("the network's outputs are not finite for a picture; export the bundle again")
         with result.timed("decode"):
             if self._decoder is None:
-                result.outputs = outputs
+                result.outputs = done.outputs
             else:
-                decoded = self._decoder(outputs, **options.to_map())
+                decoded = self._decoder(done.outputs, **options.to_map())
                 if self.bundle.manifest.decode.family == CLASSIFY:
                     result.classifications = decoded
                 else:
                     result.detections = decoded
         return result
 
-    def _run(self, part: str, cut: Cut, feeds: Mapping[str, np.ndarray]) -> Tensors:
-        return self._worker.submit(self._run_here, part, cut, feeds).result()
+    def _run(self, key: Key, feeds: Mapping[str, np.ndarray]) -> Tensors:
+        return self._programs.run(*key, feeds)
 
-    def _run_here(self, part: str, cut: Cut, feeds: Mapping[str, np.ndarray]) -> Tensors:
-        key = (part, cut.name if part == TAIL else "")
-        if key not in self._programs:
-            self._programs[key] = load_part(self.bundle, cut, part, self.runtime, threads=self.threads)
-        return run_part(self._programs[key], feeds, [spec.name for spec in self.bundle.manifest.outputs])
+
+def _or(images: int, size: int) -> int:
+    """A first size: open, or fixed by the bundle."""
+    return images if size < 0 else size
 
 
 def _bytes_per_image(spec: TensorSpec) -> int:
     return spec.elements_per_image * np.dtype(spec.dtype).itemsize + 1
-
-
-def _check_finite(part: str, feeds: Tensors, outputs: Tensors) -> None:
-    """A NaN passes every threshold test by failing it, so it must not get as far as the decoder."""
-    if _all_finite(outputs):
-        return
-    if not _all_finite(feeds):
-        raise RefusedError(
-            422, "bad_features", "the features hold NaN or infinities and so would the result; check the head"
-        )
-    if part == TAIL:
-        raise RefusedError(422, "bad_features", "the features overflow the network; check the head that made them")
-    raise InferenceRuntimeError("the network's outputs are not finite for a picture; export the bundle again")
-
-
-def _all_finite(tensors: Tensors) -> bool:
-    return all(np.isfinite(tensor).all() for tensor in tensors.values())

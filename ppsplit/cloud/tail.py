@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ppsplit.bundle import Bundle
-from ppsplit.cloud.engine import RUNTIME, Engine, Result
+from ppsplit.cloud.engine import Engine
+from ppsplit.cloud.programs import RUNTIME, EngineOptions
+from ppsplit.cloud.result import Result
+from ppsplit.codec import MAX_BATCH
 from ppsplit.errors import WireError
 from ppsplit.wire import FeatureMessage, unpack
 
@@ -19,7 +22,8 @@ def run_tail(bundle_path: Path, features_file: Path, threads: int = 1, runtime: 
         RefusedError: the features are of another bundle or cut.
         CodecError, InferenceRuntimeError: as `Engine.infer`.
     """
-    engine = Engine(Bundle.open(Path(bundle_path)), threads, runtime=runtime)
+    options = EngineOptions(threads, MAX_BATCH, runtime=runtime)
+    engine = Engine(Bundle.open(Path(bundle_path)), options)
     try:
         data = Path(features_file).read_bytes()
     except OSError as error:

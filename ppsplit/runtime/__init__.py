@@ -10,9 +10,11 @@ import numpy as np
 
 from ppsplit.bundle import Bundle, ProgramFiles
 from ppsplit.bundle.precision import computes_in_integers
-from ppsplit.errors import InferenceRuntimeError
+from ppsplit.errors import ConfigError, InferenceRuntimeError
+from ppsplit.runtime.compute import Compute
 
 Tensors = Dict[str, np.ndarray]
+PLAIN = Compute()
 
 
 class Runtime(ABC):
@@ -88,21 +90,25 @@ def load_program(
     threads: int = 1,
     power_mode: Optional[str] = None,
     runtime: Optional[str] = None,
+    compute: Compute = PLAIN,
 ) -> Runtime:
     """Load one program of a bundle, after checking its files.
 
     Args:
         power_mode: for Paddle Lite: which cores it may use, of `threads.POWER_MODES`.
         runtime: which to load it in, of `choice.RUNTIMES`; None for the one it was made for.
+        compute: bf16 and GPUs, for "paddle" alone.
 
     Raises:
         BundleError: a file is missing or damaged.
-        ConfigError: there is no such power mode.
+        ConfigError: there is no such power mode, or the runtime does not compute so.
         InferenceRuntimeError: the runtime is not installed or refuses the program.
     """
     runtime = runtime or program.runtime
     if program.runtime == "passthrough":
         return Passthrough()
+    if compute != PLAIN and runtime != "paddle":
+        raise ConfigError(f"only the runtime paddle has bf16 and GPUs, this is {runtime}; leave these options out")
     if runtime == "lite":
         from ppsplit.runtime.lite import LiteRuntime
         from ppsplit.runtime.specs import specs_of
@@ -115,7 +121,7 @@ def load_program(
 
         packed = "packed" in program.files
         model, params = (bundle.path(program.files[role]) for role in ("model", "packed" if packed else "params"))
-        loaded = PaddleRuntime(model, params, threads, packed, computes_in_integers(program.precision))
+        loaded = PaddleRuntime(model, params, threads, packed, computes_in_integers(program.precision), compute)
     elif runtime == "onnx":
         from ppsplit.runtime.onnx import OnnxRuntime
 

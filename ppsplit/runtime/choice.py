@@ -8,7 +8,8 @@ from typing import Dict, Optional
 
 from ppsplit.bundle import Bundle, Cut
 from ppsplit.errors import ConfigError, InferenceRuntimeError
-from ppsplit.runtime import Runtime, load_program, native_target
+from ppsplit.runtime import PLAIN, Runtime, load_program, native_target
+from ppsplit.runtime.compute import Compute
 from ppsplit.runtime.threads import check_threads
 
 
@@ -56,6 +57,7 @@ def load_part(
     target: Optional[str] = None,
     threads: int = 1,
     power_mode: Optional[str] = None,
+    compute: Compute = PLAIN,
 ) -> Runtime:
     """A half of the bundle, or the whole, ready to run here.
 
@@ -65,10 +67,12 @@ def load_part(
         precision: None for the bundle's own default.
         target: for lite only, None for this machine's.
         power_mode: for lite only: which cores, of `threads.POWER_MODES`; None for Paddle Lite's own choice.
+        compute: bf16 and GPUs, for paddle only.
 
     Raises:
         BundleError: the bundle does not hold it; the message lists what it does hold.
-        ConfigError: no such runtime, threads below 1, or a power mode that is unknown or has no Paddle Lite.
+        ConfigError: no such runtime, threads below 1, a power mode that is unknown or has no Paddle Lite, or a
+            runtime that does not compute so.
         InferenceRuntimeError: the runtime is not installed, or refuses the program.
     """
     check_threads(threads)
@@ -78,4 +82,4 @@ def load_part(
         raise ConfigError(f"power modes are Paddle Lite's, the runtime is {runtime}; leave --power-mode out")
     wanted = (target or native_target()) if runtime == "lite" else None
     program = bundle.program(cut, part, RUNTIMES[runtime].reads, precision, wanted)
-    return load_program(bundle, program, threads, power_mode, runtime)
+    return load_program(bundle, program, threads, power_mode, runtime, compute)

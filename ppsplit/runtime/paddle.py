@@ -15,10 +15,13 @@ import numpy as np
 from ppsplit.errors import InferenceRuntimeError, WeightsError
 from ppsplit.quant.packed import PackedLayer, read_packed
 from ppsplit.runtime import Runtime, Tensors, check_feeds
+from ppsplit.runtime.compute import BF16, GPU, Compute
 from ppsplit.runtime.onednn import ONEDNN_OPERATORS
 from ppsplit.runtime.pdiparams import encode_params
 from ppsplit.runtime.threads import OneThread
 
+GPU_MEMORY_MB = 256  # taken at first; Paddle takes more as it needs it
+ON_CPU = Compute()
 _STDERR_LOCK = threading.Lock()  # file descriptor 2 is the whole process's
 
 
@@ -32,13 +35,20 @@ class PaddleRuntime(Runtime):
         packed: which of the two `params` is.
         integers: let oneDNN compute in int8 what stands between `quantize_linear` and `dequantize_linear`; without
             it the same values come out of float32 kernels, more slowly than if nothing were quantized.
+        compute: bfloat16 is oneDNN's; a GPU needs paddlepaddle-gpu.
 
     Raises:
-        InferenceRuntimeError: Paddle is not installed, or cannot load the program.
+        InferenceRuntimeError: Paddle is not installed, or cannot load the program; or it has no GPU.
     """
 
     def __init__(
-        self, model: Path, params: Path, threads: int = 1, packed: bool = False, integers: bool = False
+        self,
+        model: Path,
+        params: Path,
+        threads: int = 1,
+        packed: bool = False,
+        integers: bool = False,
+        compute: Compute = ON_CPU,
     ) -> None:
         try:
             from ppsplit.paddle_first import paddle
@@ -50,16 +60,15 @@ class PaddleRuntime(Runtime):
             config = _packed_config(paddle, model, params)
         else:
             config = paddle.inference.Config(str(model), str(params))
-        config.disable_gpu()
         config.disable_glog_info()
-        config.enable_mkldnn()
-        config.set_mkldnn_op(set(ONEDNN_OPERATORS))
-        if integers:
-            config.enable_mkldnn_int8()
-        config.set_cpu_math_library_num_threads(threads)
+        if compute.device == GPU:
+            _use_gpu(paddle, config)
+        else:
+            _use_cpu(config, threads, integers, compute.arithmetic == BF16)
         config.enable_memory_optim()
+        talkative = integers or compute.arithmetic == BF16
         try:
-            with _silent_stderr() if integers else contextlib.nullcontext():
+            with _silent_stderr() if talkative else contextlib.nullcontext():
                 self._predictor = paddle.inference.create_predictor(config)
         except (RuntimeError, ValueError) as error:
             raise InferenceRuntimeError(f"Paddle Inference cannot load {model}: {error}") from error
@@ -83,6 +92,25 @@ class PaddleRuntime(Runtime):
         }
 
 
+def _use_cpu(config: Any, threads: int, integers: bool, bf16: bool) -> None:
+    config.disable_gpu()
+    config.enable_mkldnn()
+    config.set_mkldnn_op(set(ONEDNN_OPERATORS))
+    if integers:
+        config.enable_mkldnn_int8()
+    if bf16:
+        config.enable_mkldnn_bfloat16()
+    config.set_cpu_math_library_num_threads(threads)
+
+
+def _use_gpu(paddle: Any, config: Any) -> None:
+    if not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
+        raise InferenceRuntimeError(
+            "this Paddle has no GPU to use; install paddlepaddle-gpu with its CUDA and cuDNN, or use --device cpu"
+        )
+    config.enable_use_gpu(GPU_MEMORY_MB, 0)
+
+
 def _packed_config(paddle: Any, model: Path, params: Path) -> Any:
     """A program with weights handed over from memory, so that nothing unpacked is ever on the disk."""
     try:
@@ -102,7 +130,7 @@ def _packed_config(paddle: Any, model: Path, params: Path) -> Any:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Without what Paddle's int8 passes write to the process's error stream, whatever is asked of its log.
+    """Without what Paddle's int8 and bfloat16 passes write to the process's error stream, whatever is asked of its log.
 
     One thread at a time: a second would keep the silence of the first for the stream, and leave it so.
     """

@@ -5,14 +5,16 @@ from __future__ import annotations
 import dataclasses
 import threading
 from pathlib import Path
-from typing import List
+from typing import Any, List
 
 import numpy as np
 import pytest
 
-from ppsplit.bundle import FULL, Bundle
+from ppsplit.bundle import FULL, TAIL, Bundle, Cut
 from ppsplit.cloud import engine as engine_module
+from ppsplit.cloud import programs as programs_module
 from ppsplit.cloud.engine import Engine
+from ppsplit.cloud.programs import EngineOptions
 from ppsplit.cloud.refusal import RefusedError
 from ppsplit.codec import FeatureCodec
 from ppsplit.decode import build_decoder
@@ -31,7 +33,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    return Engine(bundle, max_batch=4)
+    return Engine(bundle, EngineOptions(max_batch=4))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_features_give_what_the_whole_network_gives(bundle: Bundle, engine: Engi
     for found, wanted in zip(result.detections, expected):
         np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
         np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=1e-3)
-    assert set(result.times_ms) == {"decode_features", "tail", "decode"}
+    assert set(result.times_ms) == {"decode_features", "queue", "tail", "decode"}
 
 
 def test_options_reach_the_decoder(bundle: Bundle, engine: Engine, images) -> None:
@@ -91,26 +93,27 @@ def test_family_raw_gives_tensors(raw_bundle: Path) -> None:
     assert [t.shape[0] for t in result.outputs.values()] == [2]
 
 
-def test_nothing_is_loaded_before_it_is_needed(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_loaded_before_the_warm_up_which_loads_all(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: List[str] = []
-    real = engine_module.load_part
-    monkeypatch.setattr(
-        engine_module,
-        "load_part",
-        lambda b, cut, part, runtime, threads: loaded.append(part) or real(b, cut, part, runtime, threads=threads),
-    )
+    real = programs_module.load_part
+
+    def load(bundle: Bundle, cut: Cut, part: str, *arguments: Any, **options: Any) -> Any:
+        loaded.append(f"{part} {cut.name}" if part == TAIL else part)
+        return real(bundle, cut, part, *arguments, **options)
+
+    monkeypatch.setattr(programs_module, "load_part", load)
     lazy = Engine(bundle)
     assert not loaded
     assert not lazy.ready
     lazy.warm_up()
     assert lazy.ready
     lazy.warm_up()
-    assert loaded == ["tail"]
+    assert loaded == ["tail deep", "tail stem", "tail output", "full"]
 
 
 def test_a_predictor_is_never_used_by_two_threads_at_once(bundle: Bundle, tiny_bundle: Path, monkeypatch) -> None:
     shared, inside, overlaps = Engine(bundle), threading.Lock(), []
-    real = engine_module.run_part
+    real = programs_module.run_part
 
     def run_alone(*arguments):
         if not inside.acquire(blocking=False):
@@ -121,7 +124,7 @@ def test_a_predictor_is_never_used_by_two_threads_at_once(bundle: Bundle, tiny_b
         finally:
             inside.release()
 
-    monkeypatch.setattr(engine_module, "run_part", run_alone)
+    monkeypatch.setattr(programs_module, "run_part", run_alone)
     message, results = features_message(tiny_bundle), []
     threads = [
         threading.Thread(target=lambda: [results.append(shared.infer(message)) for _ in range(10)]) for _ in range(6)
@@ -162,7 +165,7 @@ def test_features_that_overflow_the_network_are_the_senders_fault(engine: Engine
 
 
 def test_outputs_of_a_picture_that_are_not_finite_are_ours(engine: Engine, monkeypatch) -> None:
-    monkeypatch.setattr(engine, "_run", lambda *_: {"out": np.array([np.nan])})
+    monkeypatch.setattr(engine._programs, "run", lambda *_: {"out": np.array([np.nan])})
     with pytest.raises(InferenceRuntimeError, match="not finite"):
         engine.infer_image(picture(), Options())
 
@@ -173,9 +176,9 @@ def test_a_picture_of_another_size_is_refused_before_it_is_decoded(engine: Engin
         engine.infer_image(picture(64, 64), Options())
 
 
-def test_no_threads_are_refused_at_once(bundle: Bundle) -> None:
+def test_no_threads_are_refused_at_once() -> None:
     with pytest.raises(ConfigError, match="threads is 0"):
-        Engine(bundle, threads=0)
+        EngineOptions(threads=0)
 
 
 def test_pictures_that_do_not_fit_are_refused(engine: Engine) -> None:

@@ -57,7 +57,7 @@ def test_features_are_answered(tiny_server: Server, tiny_bundle: Path) -> None:
         assert response.headers["Content-Type"] == "application/json"
         answer = response.json()
         assert (answer["bundle"], answer["cut"]) == (bundle.manifest.fingerprint, "deep")
-        assert set(answer["times_ms"]) == {"decode_features", "tail", "decode"}
+        assert set(answer["times_ms"]) == {"decode_features", "queue", "tail", "decode"}
         first, second = (Detections.from_records(records) for records in answer["detections"])
         assert len(first) == len(second) > 0
 
@@ -253,8 +253,8 @@ def test_a_signal_ends_it_cleanly(tiny_bundle: Path, number: int) -> None:
 
 def _serve_fails(bundle: str, port: int) -> str:
     script = (
-        "import sys\nfrom ppsplit.cloud.server import serve\nfrom ppsplit.errors import PPSplitError\n"
-        "try: serve(sys.argv[1], port=int(sys.argv[2]))\nexcept PPSplitError as error: sys.exit(str(error))"
+        "import sys\nfrom ppsplit.cli.serve import serve\nfrom ppsplit.errors import PPSplitError\n"
+        "try: serve([sys.argv[1]], port=int(sys.argv[2]))\nexcept PPSplitError as error: sys.exit(str(error))"
     )
     done = subprocess.run([sys.executable, "-c", script, bundle, str(port)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

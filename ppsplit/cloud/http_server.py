@@ -1,0 +1,169 @@
+"""Waitress, a production WSGI server, with what it lacks: limits in time for whole requests, and a gentle end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from typing import Any, Dict
+
+import waitress.server
+from flask import Flask
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask, WSGITask
+
+from ppsplit.cloud.app import HTTP_CODES, error_json
+from ppsplit.cloud.guard import BEGAN
+from ppsplit.cloud.service import Service
+from ppsplit.errors import WireError
+from ppsplit.wire.http import DIGEST_HEADER, REQUEST_ID_HEADER, check_request_id, content_digest, new_request_id
+
+# beside those that the room lets in: threads that refuse the others, and answer /healthz, without a wait
+SPARE_THREADS = 8
+# A request that comes half holds its connection: many may, none for long, and all fit the 1024 files of a process.
+MAX_CONNECTIONS = 900
+IDLE_TIMEOUT_S = 20
+REQUEST_TIMEOUT_S = 30  # for all of a request to come, however steadily it drips
+CLEANUP_INTERVAL_S = 2
+# larger bodies wait in files: nine hundred connections times this is what half requests can hold of the memory
+BODY_IN_MEMORY_BYTES = 256 * 1024
+POLL_S = 0.5
+
+log = logging.getLogger(__name__)
+
+
+class HttpServer:
+    """A waitress server on a bound socket.
+
+    Args:
+        app: made by `create_app` for `service`.
+        service: gives the limits.
+        listener: bound and listening.
+        idle_timeout_s: for a connection on which nothing moves.
+        request_timeout_s: for a request, from its first byte to its last.
+    """
+
+    def __init__(
+        self,
+        app: Flask,
+        service: Service,
+        listener: socket.socket,
+        idle_timeout_s: float = IDLE_TIMEOUT_S,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> None:
+        self._service, self._stopping = service, False
+        server: Any = waitress.server.create_server(
+            app,
+            sockets=[listener],
+            threads=service.room.max_requests + SPARE_THREADS,
+            ident=None,
+            max_request_body_size=service.shelf.max_body_bytes + 1,  # waitress refuses at this size, not above it
+            inbuf_overflow=BODY_IN_MEMORY_BYTES,
+            connection_limit=MAX_CONNECTIONS,
+            channel_timeout=idle_timeout_s,
+            cleanup_interval=CLEANUP_INTERVAL_S,
+            asyncore_use_poll=True,  # select takes no more than 1024 files
+            clear_untrusted_proxy_headers=True,
+        )
+        server.channel_class = _Channel
+        server.ppsplit_service = service
+        self._server, self._request_timeout_s = server, request_timeout_s
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a burst makes, no fault
+
+    def stop(self) -> None:
+        """Make `run` end. May be called from a signal's handler and from any thread."""
+        self._service.draining = True
+        self._stopping = True
+        self._server.pull_trigger()
+
+    def run(self, grace_s: float) -> bool:
+        """Serve until `stop`; then take on no more, and finish what was taken on.
+
+        Args:
+            grace_s: how long that may take at most.
+
+        Returns:
+            whether all was finished.
+        """
+        while not self._stopping:
+            self._poll()
+        self._service.draining = True
+        self._server.accepting = False
+        self._server.del_channel()
+        self._server.socket.close()  # the port is free from here on
+        until_s = time.monotonic() + grace_s
+        while self._busy() and time.monotonic() < until_s:
+            self._poll()
+        finished = not self._busy()
+        self._server.task_dispatcher.shutdown(timeout=1)
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._server.trigger.close()
+        return finished
+
+    def _poll(self) -> None:
+        # follows the bundles: a new version may take longer messages
+        self._server.adj.max_request_body_size = self._service.shelf.max_body_bytes + 1
+        self._server.asyncore.loop(timeout=POLL_S, use_poll=True, map=self._server._map, count=1)
+        self._cut_slow()
+
+    def _busy(self) -> bool:
+        """Whether a request is being served, or an answer is not all sent."""
+        return any(channel.requests or channel.total_outbufs_len for channel in self._server.active_channels.values())
+
+    def _cut_slow(self) -> None:
+        oldest_s = time.monotonic() - self._request_timeout_s
+        for channel in list(self._server.active_channels.values()):
+            if channel.partial_since_s is not None and channel.partial_since_s < oldest_s:
+                channel.will_close = True
+
+
+class _TimedTask(WSGITask):
+    """Tells the app when the request began to come in."""
+
+    def get_environment(self) -> Dict[str, Any]:
+        environment: Dict[str, Any] = super().get_environment()
+        environment[BEGAN] = getattr(self.request, "began_s", time.monotonic())
+        return environment
+
+
+class _JsonErrorTask(ErrorTask):
+    """What waitress refuses by itself (sizes, broken HTTP), said as the app says it."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        code = HTTP_CODES.get(error.code, "internal" if error.code == 500 else "bad_request")
+        body = json.dumps(error_json(code, f"{error.reason}: {error.body}")).encode("utf-8")
+        self.status = f"{error.code} {error.reason}"
+        headers = {"Content-Type": "application/json", DIGEST_HEADER: content_digest(body)}
+        self.response_headers += [*headers.items(), (REQUEST_ID_HEADER, self._request_id())]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+        seconds = time.monotonic() - getattr(self.request, "began_s", time.monotonic())
+        self.channel.server.ppsplit_service.metrics.request("other", code, seconds, 0, len(body))
+
+    def _request_id(self) -> str:
+        try:
+            return check_request_id(self.request.headers.get("PPSPLIT_REQUEST_ID", ""))
+        except WireError:
+            return new_request_id()
+
+
+class _Channel(HTTPChannel):
+    """A connection that knows since when it waits for the rest of a request."""
+
+    task_class = _TimedTask
+    error_task_class = _JsonErrorTask
+    partial_since_s = None
+
+    def received(self, data: bytes) -> bool:
+        began_s = self.partial_since_s or time.monotonic()
+        known = len(self.requests)
+        taken = bool(super().received(data))
+        with self.requests_lock:
+            for request in self.requests[known:]:
+                request.began_s = began_s
+            self.partial_since_s = began_s if self.request is not None else None
+        return taken
