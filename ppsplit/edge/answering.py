@@ -21,7 +21,7 @@ from ppsplit.classification import Classification
 from ppsplit.decode import CLASSIFY
 from ppsplit.detections import Detections
 from ppsplit.edge.answer import CLOUD, EDGE, RAW, STALE, EdgeResult, Found, results_of, understand
-from ppsplit.edge.exchange import TIMED_OUT, UNREACHABLE, Reply
+from ppsplit.edge.exchange import TIMED_OUT, Reply
 from ppsplit.edge.link import Link
 from ppsplit.edge.points import OperatingPoint
 from ppsplit.edge.tail import Tail, no_features
@@ -32,6 +32,8 @@ from ppsplit.runtime import Tensors
 from ppsplit.wire import FEATURES_TYPE
 
 MARGIN_S = 0.01  # for handing things from thread to thread
+LEAST_RESERVE_S = 0.03  # a board has other things to do, too, now and then
+SENDERS_A_WORKER = 2  # one may hang in the system for a while
 WARM_UP_RUNS = 3  # the first is slow and does not count
 INTERNAL, UNENCODABLE = "internal", "unencodable"
 
@@ -106,8 +108,9 @@ class Answerer:
         self._manifest, self._link, self._tails, self._workers = manifest, link, dict(tails), workers
         self._on_transfer = on_transfer
         self._estimates: Dict[str, DurationEstimate] = {cut: DurationEstimate() for cut in tails}
-        self._idle_senders = threading.Semaphore(workers)
-        self._senders = ThreadPoolExecutor(workers, thread_name_prefix="link")
+        senders = SENDERS_A_WORKER * workers
+        self._idle_senders = threading.Semaphore(senders)
+        self._senders = ThreadPoolExecutor(senders, thread_name_prefix="link")
         self._tail_thread = ThreadPoolExecutor(1, thread_name_prefix="tail")
 
     def warm_up(self, points: Mapping[str, OperatingPoint]) -> None:
@@ -123,7 +126,7 @@ class Answerer:
         """What of a frame's time is kept for the tail; nothing where that would not do."""
         if cut not in self._tails:
             return 0.0
-        bound_s = self._estimates[cut].bound_ms / 1000
+        bound_s = max(self._estimates[cut].bound_ms / 1000, min(LEAST_RESERVE_S, whole_s / 8))
         # in the worst case all frames in work come for the one tail at once
         return next((n * bound_s for n in (self._workers, 1) if n * bound_s < whole_s), 0.0)
 
@@ -153,7 +156,7 @@ class Answerer:
         if give_up <= start:
             return None, TIMED_OUT
         if not self._idle_senders.acquire(blocking=False):
-            return None, UNREACHABLE  # all of them hang in the system, each longer than a frame may take
+            return None, TIMED_OUT  # all of them hang in the system, for longer than a frame may take
         try:
             future = self._senders.submit(self._send, work, give_up)
             reply, found, times = future.result(give_up - time.monotonic())
@@ -178,7 +181,7 @@ class Answerer:
 
     def _send(self, work: Work, give_up: float) -> Tuple[Reply, Found, StageTimes]:
         try:
-            reply = self._link.post("/v1/infer", work.body, FEATURES_TYPE, deadline=give_up)
+            reply = self._link.post("/v1/infer", work.body, FEATURES_TYPE, deadline=give_up - MARGIN_S / 2)
             times = work.times.copy()  # the frame's own may be in use again, if this comes too late
             return reply, understand(reply, self._manifest, 1, times), times
         finally:

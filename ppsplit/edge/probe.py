@@ -63,7 +63,7 @@ class Prober:
 
     def _judge(self, body: bytes) -> Optional[str]:
         try:
-            ready = {str(bundle["fingerprint"]): bool(bundle["ready"]) for bundle in json.loads(body)["bundles"]}
+            ready = {str(bundle["fingerprint"]): bool(bundle["ready"]) for bundle in json.loads(body)}
         except (ValueError, KeyError, TypeError, RecursionError):
             return UNREADABLE
         if self._fingerprint is None:

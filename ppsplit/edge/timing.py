@@ -6,8 +6,8 @@ import contextlib
 import time
 from typing import Dict, Iterator, Optional
 
-STAGES = ("preprocess", "head", "encode", "network", "decode_features", "tail", "decode")
-SERVER_STAGES = ("decode_features", "tail", "decode")
+STAGES = ("preprocess", "head", "encode", "network", "decode_features", "queue", "tail", "decode")
+SERVER_STAGES = ("decode_features", "queue", "tail", "decode")
 
 
 class StageTimes:
