@@ -137,17 +137,26 @@ class Camera(Source):
         raise DataError(f"the camera {self.address} gives no picture after {index}; is it there, and used by nobody?")
 
 
+def is_pictures(address: str) -> bool:
+    """Whether `address` means picture files, not a video file or a camera."""
+    path = Path(address)
+    if _is_camera(address):
+        return False
+    return not path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES
+
+
 def open_source(address: str, on_skip: Callable[[ImageError], None]) -> Source:
     """The source that `address` means: a picture, a folder, a video file, or a camera.
 
     Raises:
         DataError: nothing there, or nothing that can be read.
     """
-    path = Path(address)
-    if "://" in address or address.startswith("/dev/"):
-        return Camera(address)
-    if address.isdecimal() and not path.exists():
-        return Camera(int(address))
-    if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES:
-        return VideoFile(path)
-    return PictureFiles(find_images(path), on_skip)
+    if is_pictures(address):
+        return PictureFiles(find_images(Path(address)), on_skip)
+    if _is_camera(address):
+        return Camera(int(address) if address.isdecimal() else address)
+    return VideoFile(Path(address))
+
+
+def _is_camera(address: str) -> bool:
+    return "://" in address or address.startswith("/dev/") or (address.isdecimal() and not Path(address).exists())
