@@ -52,7 +52,7 @@ class HttpServer:
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
-        self._service, self._stopping = service, False
+        self._service, self._stopping, self._ended = service, False, False
         server: Any = waitress.server.create_server(
             app,
             sockets=[listener],
@@ -75,7 +75,8 @@ class HttpServer:
         """Make `run` end. May be called from a signal's handler and from any thread."""
         self._service.draining = True
         self._stopping = True
-        self._server.pull_trigger()
+        if not self._ended:
+            self._server.pull_trigger()
 
     def run(self, grace_s: float) -> bool:
         """Serve until `stop`; then take on no more, and finish what was taken on.
@@ -99,6 +100,7 @@ class HttpServer:
         self._server.task_dispatcher.shutdown(timeout=1)
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
+        self._ended = True
         self._server.trigger.close()
         return finished
 
