@@ -34,10 +34,12 @@ class Run:
 
     def __init__(self, bundle: Path, photos: Path, output: Path, url: str) -> None:
         self.output = output
-        self._arguments = ["--bundle", str(bundle), "--input", str(photos), "--output", str(output), "--server", url]
+        self._arguments = ["--bundle", str(bundle), "--input", str(photos), "--output", str(output)]
+        self._url = url
 
     def __call__(self, *arguments: str) -> int:
-        return main([*self._arguments, *arguments])
+        server = [] if "--server" in arguments else ["--server", self._url]  # a second one would be asked, too
+        return main([*self._arguments, *server, *arguments])
 
     def report(self) -> Dict[str, Any]:
         return json.loads((self.output / "detections.json").read_text())
