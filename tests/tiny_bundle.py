@@ -96,6 +96,11 @@ class Server(NamedTuple):
     url: str
     process: "subprocess.Popen[str]"
 
+    @property
+    def port(self) -> int:
+        """It listens on."""
+        return int(self.url.rpartition(":")[2])
+
     def is_alive(self) -> bool:
         """Whether /healthz answers."""
         return get(self.url + "/healthz").status == 200

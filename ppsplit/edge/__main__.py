@@ -34,6 +34,7 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = PROG) -> int:
             size = save_features(arguments)
             print(f"wrote {arguments.save_features}: {size} bytes")
             return 0
+        logging.getLogger("urllib3").setLevel(logging.ERROR)  # what it warns of is an error of ours, on one line
         streams = is_stream(arguments)
         if streams:
             logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)

@@ -8,7 +8,8 @@ import time
 from typing import Callable, Optional
 
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
-FAILURES = 3
+FAILURES = 6
+SLOW_FAILURE = 2  # a failure that took all of a frame's time counts so often
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +67,15 @@ class Breaker:
             self._in_a_row, self._on_trial, self._not_before = 0, False, 0.0
             self._turn(CLOSED, "")
 
-    def failed(self, reason: str, for_all: bool = False) -> None:
-        """An exchange failed; `for_all`: as every other would, so that the breaker opens at once."""
+    def failed(self, reason: str, slowly: bool = False, for_all: bool = False) -> None:
+        """An exchange failed.
+
+        Args:
+            slowly: it took all the time that it was given, which makes it worse.
+            for_all: as every other exchange would, so that the breaker opens at once.
+        """
         with self._lock:
-            self._in_a_row += 1
+            self._in_a_row += SLOW_FAILURE if slowly else 1
             self._on_trial = False
             opens = for_all or self.state != CLOSED or self._in_a_row >= self._failures
             self._turn(OPEN if opens else CLOSED, reason)

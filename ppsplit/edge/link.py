@@ -162,7 +162,7 @@ class Link:
             self._probers[index].wake()
             raise
         except LinkError as error:
-            breaker.failed(error.reason)
+            breaker.failed(error.reason, slowly=error.reason == TIMED_OUT)
             self._probers[index].wake()
             raise
         except BaseException:

@@ -41,6 +41,14 @@ def test_only_failures_in_a_row_open_it(breaker: Breaker) -> None:
     assert breaker.reason == "broken"
 
 
+def test_failures_that_take_long_count_double(breaker: Breaker) -> None:
+    for _ in range(FAILURES // 2 - 1):
+        breaker.failed("timed_out", slowly=True)
+    assert breaker.state == CLOSED
+    breaker.failed("timed_out", slowly=True)
+    assert breaker.state == OPEN
+
+
 def test_a_refusal_of_every_frame_opens_it_at_once(breaker: Breaker) -> None:
     breaker.failed("wrong_bundle", for_all=True)
     assert (breaker.state, breaker.reason) == (OPEN, "wrong_bundle")
