@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
+import time
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
@@ -11,7 +13,7 @@ from ppsplit.bundle import FULL, TAIL, Bundle, Cut, TensorSpec
 from ppsplit.cloud.batcher import Batcher, Key, all_finite
 from ppsplit.cloud.jpeg import jpeg_hw
 from ppsplit.cloud.programs import EngineOptions, Programs, is_open
-from ppsplit.cloud.refusal import RefusedError
+from ppsplit.cloud.refusal import RefusedError, deadline_passed
 from ppsplit.cloud.result import Result
 from ppsplit.codec import FEATURE, Codec, EncodedTensor
 from ppsplit.decode import CLASSIFY, Decoder, build_decoder
@@ -96,7 +98,7 @@ class Engine:
         """Features to detections (or raw outputs).
 
         Args:
-            deadline_s: by `time.monotonic()`; what has not begun to run by then is dropped.
+            deadline_s: by `time.monotonic()`; what has not begun to run by then is dropped, what has is not waited for.
 
         Raises:
             RefusedError: another bundle, no such cut, features that are not finite or that overflow the network, or
@@ -167,7 +169,11 @@ class Engine:
     def _finish(
         self, result: Result, key: Key, feeds: Tensors, images: int, options: Options, deadline_s: Optional[float]
     ) -> Result:
-        done = self._batcher.submit(key, feeds, images, deadline_s).result()
+        waiting = self._batcher.submit(key, feeds, images, deadline_s)
+        try:
+            done = waiting.result(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
+        except concurrent.futures.TimeoutError:  # nobody waits for it any more; if it has not begun, it is dropped
+            raise deadline_passed() from None
         result.times_ms["queue"], result.times_ms["tail"] = round(done.queue_ms, 3), round(done.run_ms, 3)
         if not all_finite(done.outputs):  # a NaN passes every threshold test by failing it
             if key[0] == TAIL:

@@ -6,7 +6,7 @@ import json
 import logging
 import socket
 import time
-from typing import Any, Dict
+from typing import Any, Dict, Sequence
 
 import waitress.server
 from flask import Flask
@@ -26,9 +26,13 @@ MAX_CONNECTIONS = 900
 IDLE_TIMEOUT_S = 20
 REQUEST_TIMEOUT_S = 30  # for all of a request to come, however steadily it drips
 CLEANUP_INTERVAL_S = 2
+MAX_HEADER_BYTES = 32 * 1024
 # larger bodies wait in files: nine hundred connections times this is what half requests can hold of the memory
 BODY_IN_MEMORY_BYTES = 256 * 1024
+# bodies that have come in part, all together; who holds the most of it is cut off beyond
+MAX_PARTIAL_BYTES = 256 * 1024 * 1024
 POLL_S = 0.5
+LOOK_EVERY_S = 0.1
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ class HttpServer:
         listener: bound and listening.
         idle_timeout_s: for a connection on which nothing moves.
         request_timeout_s: for a request, from its first byte to its last.
+        max_partial_bytes: of bodies that have come in part, on all connections together.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class HttpServer:
         listener: socket.socket,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
+        max_partial_bytes: int = MAX_PARTIAL_BYTES,
     ) -> None:
         self._service, self._stopping, self._ended = service, False, False
         server: Any = waitress.server.create_server(
@@ -59,6 +65,7 @@ class HttpServer:
             threads=service.room.max_requests + SPARE_THREADS,
             ident=None,
             max_request_body_size=service.shelf.max_body_bytes + 1,  # waitress refuses at this size, not above it
+            max_request_header_size=MAX_HEADER_BYTES,
             inbuf_overflow=BODY_IN_MEMORY_BYTES,
             connection_limit=MAX_CONNECTIONS,
             channel_timeout=idle_timeout_s,
@@ -68,7 +75,8 @@ class HttpServer:
         )
         server.channel_class = _Channel
         server.ppsplit_service = service
-        self._server, self._request_timeout_s = server, request_timeout_s
+        self._server, self._request_timeout_s, self._look_s = server, request_timeout_s, 0.0
+        self._max_partial_bytes = max_partial_bytes
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a burst makes, no fault
 
     def stop(self) -> None:
@@ -108,17 +116,29 @@ class HttpServer:
         # follows the bundles: a new version may take longer messages
         self._server.adj.max_request_body_size = self._service.shelf.max_body_bytes + 1
         self._server.asyncore.loop(timeout=POLL_S, use_poll=True, map=self._server._map, count=1)
-        self._cut_slow()
+        if time.monotonic() >= self._look_s:
+            self._look_s = time.monotonic() + LOOK_EVERY_S
+            partial = [one for one in self._server.active_channels.values() if one.partial_since_s is not None]
+            self._cut_slow(partial)
+            self._cut_large(partial)
 
     def _busy(self) -> bool:
         """Whether a request is being served, or an answer is not all sent."""
         return any(channel.requests or channel.total_outbufs_len for channel in self._server.active_channels.values())
 
-    def _cut_slow(self) -> None:
+    def _cut_slow(self, partial: Sequence[Any]) -> None:
         oldest_s = time.monotonic() - self._request_timeout_s
-        for channel in list(self._server.active_channels.values()):
-            if channel.partial_since_s is not None and channel.partial_since_s < oldest_s:
+        for channel in partial:
+            if channel.partial_since_s < oldest_s:
                 channel.will_close = True
+
+    def _cut_large(self, partial: Sequence[Any]) -> None:
+        held = sorted(((channel.partial_bytes, channel) for channel in partial), key=lambda one: one[0])
+        total = sum(size for size, _ in held)
+        while total > self._max_partial_bytes:
+            size, channel = held.pop()
+            channel.will_close = True
+            total -= size
 
 
 class _TimedTask(WSGITask):
@@ -159,6 +179,11 @@ class _Channel(HTTPChannel):
     task_class = _TimedTask
     error_task_class = _JsonErrorTask
     partial_since_s = None
+
+    @property
+    def partial_bytes(self) -> int:
+        """Of the body of the request that has come in part."""
+        return self.request.body_bytes_received if self.request is not None else 0
 
     def received(self, data: bytes) -> bool:
         began_s = self.partial_since_s or time.monotonic()

@@ -25,4 +25,4 @@ class RefusedError(PPSplitError):
 
 def deadline_passed() -> RefusedError:
     """The time that the client gave is over."""
-    return RefusedError(503, "deadline_passed", "the request's time was over before it could be run; nothing was run")
+    return RefusedError(503, "deadline_passed", "the request's time was over before its turn, or before it was done")

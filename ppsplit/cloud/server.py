@@ -78,7 +78,9 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions)
     finished = server.run(GRACE_S)
     if not finished:
         log.error("some requests were not finished within %s s", GRACE_S)
-    return 0 if finished else 1
+        return 1
+    service.shelf.close()
+    return 0
 
 
 def _check_access(options: ServeOptions) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, Optional
 import urllib3
 
 from ppsplit.cloud.app import create_app
-from ppsplit.cloud.http_server import IDLE_TIMEOUT_S, REQUEST_TIMEOUT_S, HttpServer
+from ppsplit.cloud.http_server import HttpServer
 from ppsplit.cloud.service import Service
 from ppsplit.wire import FEATURES_TYPE
 
@@ -19,11 +19,11 @@ from ppsplit.wire import FEATURES_TYPE
 class Running:
     """A server that answers at `url` until `stop`."""
 
-    def __init__(self, service: Service, idle_timeout_s: float, request_timeout_s: float) -> None:
+    def __init__(self, service: Service, **limits: Any) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
         self.url = "http://{}:{}".format(*self.address)
-        self.server = HttpServer(create_app(service), service, self.listener, idle_timeout_s, request_timeout_s)
+        self.server = HttpServer(create_app(service), service, self.listener, **limits)
         self.finished: Optional[bool] = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -43,11 +43,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(
-    service: Service, idle_timeout_s: float = IDLE_TIMEOUT_S, request_timeout_s: float = REQUEST_TIMEOUT_S
-) -> Iterator[Running]:
-    """Serve `service`, which is closed at the end."""
-    server = Running(service, idle_timeout_s, request_timeout_s)
+def running(service: Service, **limits: Any) -> Iterator[Running]:
+    """Serve `service`, which is closed at the end; `limits` are `HttpServer`'s."""
+    server = Running(service, **limits)
     try:
         yield server
     finally:

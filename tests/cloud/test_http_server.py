@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import subprocess
@@ -90,6 +91,19 @@ def test_half_closed_connections_are_cut(server: Running, tiny_bundle: Path) -> 
         until(lambda: is_cut(amid))
     until(lambda: not server.server._server.active_channels)
     assert post(server.url + "/v1/infer", good).status == 200
+
+
+def test_half_bodies_never_hold_more_than_a_limit(service: Service, tiny_bundle: Path) -> None:
+    size = service.shelf.max_body_bytes // 2
+    with running(service, max_partial_bytes=3 * size) as server, contextlib.ExitStack() as stack:
+        many = [stack.enter_context(server.connect()) for _ in range(8)]
+        for connection in many:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(HTTP + b"Content-Length: %d\r\n\r\n" % (2 * size) + bytes(size))
+        until(lambda: sum(is_cut(connection) for connection in many if connection.fileno() >= 0) >= 5)
+        channels = list(server.server._server.active_channels.values())
+        assert sum(channel.partial_bytes for channel in channels) <= 3 * size
+        assert post(server.url + "/v1/infer", frame(tiny_bundle)).status == 200
 
 
 class Gate:
