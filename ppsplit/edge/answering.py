@@ -33,6 +33,7 @@ from ppsplit.wire import FEATURES_TYPE
 
 MARGIN_S = 0.01  # for handing things from thread to thread
 LEAST_RESERVE_S = 0.03  # a board has other things to do, too, now and then
+MOST_RESERVED = 0.6  # of a frame's time; the rest is the cloud's
 SENDERS_A_WORKER = 2  # one may hang in the system for a while
 WARM_UP_RUNS = 3  # the first is slow and does not count
 INTERNAL, UNENCODABLE = "internal", "unencodable"
@@ -123,12 +124,15 @@ class Answerer:
                     self._tail_thread.submit(self._run_tail, cut, features, StageTimes()).result()
 
     def reserved_s(self, cut: str, whole_s: float) -> float:
-        """What of a frame's time is kept for the tail; nothing where that would not do."""
+        """What of a frame's time is kept for the tail; nothing where it takes longer than the tail may."""
         if cut not in self._tails:
             return 0.0
-        bound_s = max(self._estimates[cut].bound_ms / 1000, min(LEAST_RESERVE_S, whole_s / 8))
+        estimate, most_s = self._estimates[cut], MOST_RESERVED * whole_s
+        if estimate.mean_ms / 1000 > most_s:
+            return 0.0
         # in the worst case all frames in work come for the one tail at once
-        return next((n * bound_s for n in (self._workers, 1) if n * bound_s < whole_s), 0.0)
+        wanted_s = max(self._workers * estimate.bound_ms / 1000, LEAST_RESERVE_S)
+        return min(wanted_s, most_s)
 
     def answer(self, work: Work) -> EdgeResult:
         """The frame's answer, in time. Never raises for what happens between the halves."""

@@ -7,6 +7,7 @@ import time
 from typing import Dict, Iterator, Optional
 
 STAGES = ("preprocess", "head", "encode", "network", "decode_features", "queue", "tail", "decode")
+LARGEST_STEP = 4.0
 SERVER_STAGES = ("decode_features", "queue", "tail", "decode")
 
 
@@ -39,7 +40,10 @@ class StageTimes:
 
 
 class DurationEstimate:
-    """What a repeated piece of work will take, by what it took: mean and mean deviation (RFC 6298, section 2)."""
+    """What a repeated piece of work will take, by what it took: mean and mean deviation (RFC 6298, section 2).
+
+    A single stall of the machine counts for no more than `LARGEST_STEP` times the mean.
+    """
 
     def __init__(self) -> None:
         self._mean_ms: Optional[float] = None
@@ -50,6 +54,7 @@ class DurationEstimate:
         if self._mean_ms is None:
             self._mean_ms, self._deviation_ms = duration_ms, duration_ms / 2
             return
+        duration_ms = min(duration_ms, LARGEST_STEP * self._mean_ms)
         self._deviation_ms += (abs(duration_ms - self._mean_ms) - self._deviation_ms) / 4
         self._mean_ms += (duration_ms - self._mean_ms) / 8
 

@@ -16,7 +16,7 @@ from ppsplit.edge.draw import class_colour, draw_detections
 from ppsplit.edge.progress import ProgressBar
 from ppsplit.edge.report import ImageRecord, build_report, peak_rss_bytes, summary_lines
 from ppsplit.edge.sources import Photo, in_batches, read_photos
-from ppsplit.edge.timing import STAGES, StageTimes
+from ppsplit.edge.timing import STAGES, DurationEstimate, StageTimes
 from ppsplit.errors import DataError, ImageError
 from tests.tiny_bundle import write_photos
 
@@ -133,3 +133,19 @@ def test_stages_are_shared_evenly() -> None:
         pass
     assert times.per_image(3)["tail"] == 3
     assert list(times.per_image(1)) == list(STAGES)
+
+
+def test_an_estimate_follows_what_it_sees_and_forgets_a_stall() -> None:
+    estimate = DurationEstimate()
+    assert (estimate.mean_ms, estimate.bound_ms) == (0, 0)
+    for _ in range(50):
+        estimate.observe(40)
+    assert estimate.mean_ms == 40 and estimate.bound_ms < 41
+    estimate.observe(60_000)  # the machine slept
+    assert estimate.mean_ms < 60 and estimate.bound_ms > estimate.mean_ms
+    for _ in range(60):
+        estimate.observe(40)
+    assert estimate.bound_ms < 45
+    for _ in range(60):
+        estimate.observe(120)
+    assert 119 < estimate.mean_ms <= 120
