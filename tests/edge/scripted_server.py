@@ -110,13 +110,13 @@ def _some(connection: socket.socket) -> bytes:
 
 
 @contextlib.contextmanager
-def scripted(acts: List[Act]) -> Iterator[Tuple[str, List[int]]]:
+def scripted(acts: List[Act], port: int = 0) -> Iterator[Tuple[str, List[int]]]:
     """Yields the URL, and a list with the connection's number for each act that was carried out.
 
     A connection is served act after act until an act closes it; then the next connection takes the next act.
     """
     waiting, done = list(acts), []
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", port))
 
     def serve() -> None:
         number = 0
