@@ -40,8 +40,8 @@ PATIENT_MS = 30_000.0
 DEFAULT_BUNDLE = ROOT / "freezed" / "yolov3_tiny-split"
 # bytes a second: some LTE, a bad cell, a worse one, GPRS, and LTE again
 RATES = (1_250_000.0, 125_000.0, 40_000.0, 8_000.0, 1_250_000.0)
-PHASE_S = 12.0
-TARGET_MS, DEADLINE_MS, FRAMES_PER_S = 500.0, 1000.0, 3.0
+PHASE_S = 15.0
+TARGET_MS, DEADLINE_MS, FRAMES_PER_S = 800.0, 1500.0, 2.0
 
 
 class Photos(Source):

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Dict, List, Optional, Tuple, Type
 
 CHUNK_BYTES = 1460  # a segment's
-BUFFERED_CHUNKS = 44  # some 64 kB may be on their way in each direction, as in a socket's buffer
+BUFFERED_CHUNKS = 11  # some 16 kB of a connection may wait for the link
 UP, DOWN = "up", "down"
 
 
@@ -28,7 +28,7 @@ class SlowLink:
     def __init__(self, port: int, latency_ms: float = 0.0, bytes_per_s: float = 0.0) -> None:
         self.latency_ms, self.bytes_per_s, self.url = latency_ms, bytes_per_s, ""
         self._port = port
-        self._free_at: Dict[str, float] = {UP: 0.0, DOWN: 0.0}
+        self._turns: Dict[str, asyncio.Lock] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -56,6 +56,7 @@ class SlowLink:
         self._thread.join(10)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._turns = self._turns or {UP: asyncio.Lock(), DOWN: asyncio.Lock()}  # of this loop
         behind_reader, behind_writer = await asyncio.open_connection("127.0.0.1", self._port)
         ways = [self._way(reader, behind_writer, UP), self._way(behind_reader, writer, DOWN)]
         tasks: List[asyncio.Task[None]] = [asyncio.ensure_future(way) for way in ways]
@@ -69,22 +70,38 @@ class SlowLink:
 
     async def _way(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: str) -> None:
         """One direction of a connection, until it ends."""
-        travelling: asyncio.Queue[Tuple[float, bytes]] = asyncio.Queue(BUFFERED_CHUNKS)
-        arriving = asyncio.ensure_future(_arrive(travelling, writer))
+        waiting: asyncio.Queue[Tuple[float, bytes]] = asyncio.Queue(BUFFERED_CHUNKS)
+        travelling: asyncio.Queue[Tuple[float, bytes]] = asyncio.Queue()
+        steps = [asyncio.ensure_future(self._send(waiting, travelling, self._turns[direction]))]
+        steps.append(asyncio.ensure_future(_arrive(travelling, writer)))
         try:
             while True:
                 chunk = await reader.read(CHUNK_BYTES)
-                sent = max(time.monotonic(), self._free_at[direction])
-                sent += len(chunk) / self.bytes_per_s if self.bytes_per_s else 0.0
-                self._free_at[direction] = sent
-                await travelling.put((sent + self.latency_ms / 1000, chunk))
+                await waiting.put((0.0, chunk))
                 if not chunk:
-                    await arriving
+                    await asyncio.gather(*steps)
                     return
         except OSError:
             return
         finally:
-            arriving.cancel()
+            for step in steps:
+                step.cancel()
+
+    async def _send(
+        self,
+        waiting: asyncio.Queue[Tuple[float, bytes]],
+        travelling: asyncio.Queue[Tuple[float, bytes]],
+        turn: asyncio.Lock,
+    ) -> None:
+        """Onto the link, at its rate as it is then, one piece of all connections at a time."""
+        while True:
+            _, chunk = await waiting.get()
+            async with turn:
+                if self.bytes_per_s:
+                    await asyncio.sleep(len(chunk) / self.bytes_per_s)
+            travelling.put_nowait((time.monotonic() + self.latency_ms / 1000, chunk))
+            if not chunk:
+                return
 
 
 async def _arrive(travelling: asyncio.Queue[Tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:

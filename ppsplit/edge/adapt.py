@@ -19,6 +19,7 @@ FAST, SLOW = 0.5, 0.15  # share of the newest observation
 DOWN_AFTER = 2
 UP_AFTER, UP_AFTER_AT_MOST = 5, 80
 UP_ROOM = 0.75  # of the target, that a better point may take at most
+QUICKER = 0.8  # of the present point's time on the edge, for one that computes less there
 LEAST_SHARE = 0.05  # of a request's time on the network, that its bytes took at least: round trips vary
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,11 @@ class AdaptivePolicy:
 
     def _down(self, expected_ms: float, in_time: bool) -> Optional[Decision]:
         """To the best point that keeps the target, or else to the fastest."""
-        # a request that was given up shows of the rate only that it is lower, so nothing larger is to be trusted
-        first = 0 if in_time else self.current + 1
-        times = {i: self.predicted_ms(i) for i in range(first, len(self._names)) if i != self.current}
+        # what neither sends less nor computes less here only looks better; and of a request that was given up, nothing
+        # is known but that the rate is lower
+        smaller = [i for i in range(len(self._names)) if self._bytes[i] < self._bytes[self.current]]
+        quicker = [i for i, ms in enumerate(self._edge_ms) if ms < QUICKER * self._edge_ms[self.current] and in_time]
+        times = {i: self.predicted_ms(i) for i in sorted({*smaller, *quicker} - {self.current})}
         keeping = [index for index, took_ms in times.items() if took_ms <= self._target_ms]
         fastest = min(times, key=lambda index: times[index], default=self.current)
         chosen = keeping[0] if keeping else fastest

@@ -7,6 +7,7 @@ blocks a thread that nobody waits for.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -109,6 +110,7 @@ class Answerer:
         self._manifest, self._link, self._tails, self._workers = manifest, link, dict(tails), workers
         self._on_transfer = on_transfer
         self._estimates: Dict[str, DurationEstimate] = {cut: DurationEstimate() for cut in tails}
+        self._last_taken = -math.inf
         senders = SENDERS_A_WORKER * workers
         self._idle_senders = threading.Semaphore(senders)
         self._senders = ThreadPoolExecutor(senders, thread_name_prefix="link")
@@ -123,21 +125,28 @@ class Answerer:
                 for _ in range(WARM_UP_RUNS):
                     self._tail_thread.submit(self._run_tail, cut, features, StageTimes()).result()
 
-    def reserved_s(self, cut: str, whole_s: float) -> float:
-        """What of a frame's time is kept for the tail; nothing where it takes longer than the tail may."""
+    def reserved_s(self, cut: str, whole_s: float, gap_s: float = 0.0) -> float:
+        """What of a frame's time is kept for the tail; nothing where it takes longer than the tail may.
+
+        Args:
+            cut: the frame's.
+            whole_s: its time.
+            gap_s: between frames. Where they come faster than the tail runs, those in work may all want it at once.
+        """
         if cut not in self._tails:
             return 0.0
         estimate, most_s = self._estimates[cut], MOST_RESERVED * whole_s
-        if estimate.mean_ms / 1000 > most_s:
+        mean_s = estimate.mean_ms / 1000
+        if mean_s > most_s:
             return 0.0
-        # in the worst case all frames in work come for the one tail at once
-        wanted_s = max(self._workers * estimate.bound_ms / 1000, LEAST_RESERVE_S)
-        return min(wanted_s, most_s)
+        others_s = (self._workers - 1) * max(0.0, mean_s - gap_s)
+        return min(max(estimate.bound_ms / 1000 + others_s, LEAST_RESERVE_S), most_s)
 
     def answer(self, work: Work) -> EdgeResult:
         """The frame's answer, in time. Never raises for what happens between the halves."""
         cut = work.point.cut.name
-        give_up = work.deadline - MARGIN_S - self.reserved_s(cut, work.deadline - work.taken)
+        gap_s, self._last_taken = max(0.0, work.taken - self._last_taken), work.taken
+        give_up = work.deadline - MARGIN_S - self.reserved_s(cut, work.deadline - work.taken, gap_s)
         result, reason = self._ask_cloud(work, give_up)
         if result is not None:
             return result

@@ -11,7 +11,7 @@ from ppsplit.codec.feature import CODE_BITS
 from ppsplit.edge.head import Head
 
 ADAPTIVE_PLAIN = ("uint8", "uint4")  # fp16 and fp32 cost two and four times uint8's bytes and bring no AP
-ADAPTIVE_QUALITIES = 4  # of the learned codec's curve, spread evenly
+ADAPTIVE_QUALITIES = 4  # of the learned codec's curve, from its best to its least
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def _qualities(cut: Cut) -> List[int]:
     if cut.learned is None:
         return []
     measured = sorted((point.quality for point in cut.learned.curve), reverse=True) or [cut.learned.quality]
-    step = max(1, len(measured) // ADAPTIVE_QUALITIES)
-    return measured[::step][:ADAPTIVE_QUALITIES]
+    count = min(len(measured), ADAPTIVE_QUALITIES)
+    return [measured[round(i * (len(measured) - 1) / max(1, count - 1))] for i in range(count)]
 
 
 def _expected_bytes(cut: Cut, encoding: str, quality: Optional[int]) -> int:

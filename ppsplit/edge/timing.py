@@ -8,6 +8,7 @@ from typing import Dict, Iterator, Optional
 
 STAGES = ("preprocess", "head", "encode", "network", "decode_features", "queue", "tail", "decode")
 LARGEST_STEP = 4.0
+DEVIATIONS = 3  # RFC 6298 takes 4; an answer that comes later than this is replaced, nothing has to be sent again
 SERVER_STAGES = ("decode_features", "queue", "tail", "decode")
 
 
@@ -40,7 +41,7 @@ class StageTimes:
 
 
 class DurationEstimate:
-    """What a repeated piece of work will take, by what it took: mean and mean deviation (RFC 6298, section 2).
+    """What a repeated piece of work will take, by what it took: mean and mean deviation, as in RFC 6298.
 
     A single stall of the machine counts for no more than `LARGEST_STEP` times the mean.
     """
@@ -66,4 +67,4 @@ class DurationEstimate:
     @property
     def bound_ms(self) -> float:
         """What it hardly ever takes longer than."""
-        return self.mean_ms + 4 * self._deviation_ms
+        return self.mean_ms + DEVIATIONS * self._deviation_ms
