@@ -44,7 +44,7 @@ def serve_load(
     encoding: str = "uint8",
     threads: int = 2,
     max_batch: int = 4,
-    max_requests: int = 6,
+    max_requests: int = 8,
     connections: int = 12,
     seconds: float = 10.0,
     rounds: int = 3,
@@ -59,7 +59,7 @@ def serve_load(
         encoding: Of the frames.
         threads: Of the network's runtime, in every server.
         max_batch: Of the servers that batch.
-        max_requests: Of the server that is soaked: what it takes on at once bounds how long anybody waits.
+        max_requests: Of the server that is soaked. It bounds how long anybody waits: one batch running, one waiting.
         connections: That ask at once where throughput is measured.
         seconds: Of each measurement of throughput and of overhead.
         rounds: How often throughput is measured, the servers in turns.

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import List, Literal, Optional
+from typing import Literal, Optional
 
+from ppsplit.cli.options import Names
 from ppsplit.cloud import programs, room, server, service, shelf
 from ppsplit.cloud.programs import EngineOptions
 from ppsplit.cloud.server import ServeOptions
 from ppsplit.runtime.compute import Compute
 
-DEFAULT_BUNDLE = Path("freezed/yolov3_tiny-split")
-
 
 def serve(
-    bundle: List[Path] = [DEFAULT_BUNDLE],  # noqa: B006  read, never changed
+    bundle: Names = ["freezed/yolov3_tiny-split"],  # noqa: B006
     host: str = server.DEFAULT_HOST,
     port: int = server.DEFAULT_PORT,
     runtime: Literal["paddle", "onnx", "openvino"] = "paddle",
@@ -54,4 +53,4 @@ def serve(
     """
     engine = EngineOptions(threads, max_batch, max_wait_ms, runtime, Compute(precision, device))
     options = ServeOptions(host, port, max_requests, timeout_s, tokens, insecure, rate, log, unload_after_s)
-    return server.serve(bundle, options, engine)
+    return server.serve([Path(path) for path in bundle], options, engine)

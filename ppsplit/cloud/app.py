@@ -21,7 +21,7 @@ from ppsplit.wire import FEATURES_TYPE, TENSORS_TYPE, FeatureMessage, Options, u
 from ppsplit.wire.http import RETRY_AFTER_HEADER
 
 JPEG_TYPE, JSON_TYPE = "image/jpeg", "application/json"
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+HTTP_CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 log = logging.getLogger(__name__)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import time
-from typing import Any, Dict, Sequence
+from typing import Any, Sequence
 
 import waitress.server
 from flask import Flask
-from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask, WSGITask
 
-from ppsplit.cloud.app import HTTP_CODES, error_json
-from ppsplit.cloud.guard import BEGAN
+from ppsplit.cloud.channel import Channel
 from ppsplit.cloud.service import Service
-from ppsplit.errors import WireError
-from ppsplit.wire.http import DIGEST_HEADER, REQUEST_ID_HEADER, check_request_id, content_digest, new_request_id
 
 # beside those that the room lets in: threads that refuse the others, and answer /healthz, without a wait
 SPARE_THREADS = 8
@@ -73,8 +67,8 @@ class HttpServer:
             asyncore_use_poll=True,  # select takes no more than 1024 files
             clear_untrusted_proxy_headers=True,
         )
-        server.channel_class = _Channel
-        server.ppsplit_service = service
+        server.channel_class = Channel
+        server.adj.ppsplit_service = service
         self._server, self._request_timeout_s, self._look_s = server, request_timeout_s, 0.0
         self._max_partial_bytes = max_partial_bytes
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue is what a burst makes, no fault
@@ -139,58 +133,3 @@ class HttpServer:
             size, channel = held.pop()
             channel.will_close = True
             total -= size
-
-
-class _TimedTask(WSGITask):
-    """Tells the app when the request began to come in."""
-
-    def get_environment(self) -> Dict[str, Any]:
-        environment: Dict[str, Any] = super().get_environment()
-        environment[BEGAN] = getattr(self.request, "began_s", time.monotonic())
-        return environment
-
-
-class _JsonErrorTask(ErrorTask):
-    """What waitress refuses by itself (sizes, broken HTTP), said as the app says it."""
-
-    def execute(self) -> None:
-        error = self.request.error
-        code = HTTP_CODES.get(error.code, "internal" if error.code == 500 else "bad_request")
-        body = json.dumps(error_json(code, f"{error.reason}: {error.body}")).encode("utf-8")
-        self.status = f"{error.code} {error.reason}"
-        headers = {"Content-Type": "application/json", DIGEST_HEADER: content_digest(body)}
-        self.response_headers += [*headers.items(), (REQUEST_ID_HEADER, self._request_id())]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-        seconds = time.monotonic() - getattr(self.request, "began_s", time.monotonic())
-        self.channel.server.ppsplit_service.metrics.request("other", code, seconds, 0, len(body))
-
-    def _request_id(self) -> str:
-        try:
-            return check_request_id(self.request.headers.get("PPSPLIT_REQUEST_ID", ""))
-        except WireError:
-            return new_request_id()
-
-
-class _Channel(HTTPChannel):
-    """A connection that knows since when it waits for the rest of a request."""
-
-    task_class = _TimedTask
-    error_task_class = _JsonErrorTask
-    partial_since_s = None
-
-    @property
-    def partial_bytes(self) -> int:
-        """Of the body of the request that has come in part."""
-        return self.request.body_bytes_received if self.request is not None else 0
-
-    def received(self, data: bytes) -> bool:
-        began_s = self.partial_since_s or time.monotonic()
-        known = len(self.requests)
-        taken = bool(super().received(data))
-        with self.requests_lock:
-            for request in self.requests[known:]:
-                request.began_s = began_s
-            self.partial_since_s = began_s if self.request is not None else None
-        return taken

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from ppsplit.cloud.app import create_app
@@ -81,6 +83,24 @@ def test_a_digest_is_verified_when_there_is_one(client: Any, tiny_bundle: Path) 
         assert refusal(infer(client, good, Content_Digest=wrong)) == (400, "bad_digest")
     # before anything else is looked at: what is damaged may look like anything
     assert refusal(infer(client, good[:-9], Content_Digest=content_digest(good))) == (400, "bad_digest")
+
+
+HEADERS = ("PPSplit-Timeout-Ms", "PPSplit-Request-Id", "Content-Digest", "Authorization", "Content-Type")
+VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=80)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(HEADERS), VALUES), st.binary(max_size=60), st.integers(0, 2000))
+def test_whatever_is_sent_it_is_no_fault_of_the_server(
+    client: Any, tiny_bundle: Path, headers: Any, noise: bytes, place: int
+) -> None:
+    good = frame(tiny_bundle)
+    for body in (noise, good[:place] + noise + good[place + len(noise) :]):
+        response = client.post("/v1/infer", data=body, headers={"Content-Type": FEATURES_TYPE, **headers})
+        assert response.status_code in (200, 400, 409, 413, 415, 422, 503), response.text
+        assert digest_matches(response.data, response.headers["Content-Digest"])
+        if response.status_code == 503:
+            assert response.get_json()["error"]["code"] in ("deadline_passed", "overloaded")
 
 
 def test_work_whose_time_is_over_is_not_run(client: Any, service: Service, tiny_bundle: Path, monkeypatch) -> None:

@@ -22,6 +22,7 @@ from tests.cloud.requests import frame
 from tests.cloud.running import Running, post, running, until
 from tests.tiny_bundle import get
 
+TOKEN = "a-token-of-24-characters"
 HTTP = b"POST /v1/infer HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ppsplit-features\r\n"
 
 
@@ -181,6 +182,27 @@ def test_what_waitress_refuses_carries_id_and_digest_and_is_counted(server: Runn
     assert headers["Ppsplit-Request-Id"] == "frame-7"
     assert digest_matches(body, headers["Content-Digest"])
     until(lambda: b'outcome="too_large",route="other"' in service.metrics.text())
+
+
+def test_a_stranger_is_refused_before_the_body_is_read(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(TOKEN)
+    service = make_service([tiny_bundle], tokens=tmp_path / "tokens")
+    announced = HTTP + b"Content-Length: 5000\r\n"  # and not a byte of it
+    with running(service) as server:
+        for header in (b"", b"Authorization: Bearer wrong\r\n"):
+            with server.connect() as connection:
+                connection.sendall(announced + header + b"\r\n")
+                answer = read_until(connection, b"}}")
+                assert answer.startswith(b"HTTP/1.1 401 ")
+                assert b'{"error": {"code": "unauthorized"' in answer
+                assert b"Www-Authenticate: Bearer\r\n" in answer
+                until(lambda: is_cut(connection))
+        with server.connect() as connection:
+            connection.sendall(announced + b"Authorization: Bearer " + TOKEN.encode() + b"\r\n\r\n" + bytes(5000))
+            assert read_until(connection, b"}}").startswith(b"HTTP/1.1 400 ")  # it was read
+        assert get(server.url + "/healthz").status == 200
+        good, known = frame(tiny_bundle), {"Authorization": f"Bearer {TOKEN}"}
+        assert post(server.url + "/v1/infer", good, headers=known).status == 200
 
 
 def serve_fails(*arguments: str) -> str:
