@@ -27,7 +27,7 @@ from ppsplit.edge.link import Link
 from ppsplit.edge.points import OperatingPoint
 from ppsplit.edge.tail import Tail, no_features
 from ppsplit.edge.timing import DurationEstimate, StageTimes
-from ppsplit.errors import LinkError
+from ppsplit.errors import CircuitOpenError, LinkError
 from ppsplit.image import Placement
 from ppsplit.runtime import Tensors
 from ppsplit.wire import FEATURES_TYPE
@@ -174,7 +174,7 @@ class Answerer:
             future = self._senders.submit(self._send, work, give_up)
             reply, found, times = future.result(give_up - time.monotonic())
         except LinkError as error:
-            if error.reason == TIMED_OUT:
+            if error.reason == TIMED_OUT and not isinstance(error, CircuitOpenError):
                 self._tell(work, time.monotonic() - start)
             return None, error.reason
         except FutureTimeoutError:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 from ppsplit.edge.breaker import Breaker
 from ppsplit.edge.exchange import BROKEN, DAMAGED, TIMED_OUT, UNREACHABLE, Reply, Server
 from ppsplit.edge.probe import Prober
-from ppsplit.errors import ConfigError, LinkError, ServerRejectedError
+from ppsplit.errors import CircuitOpenError, ConfigError, LinkError, ServerRejectedError
 from ppsplit.wire.http import may_retry
 
 MAX_BACKOFF_S = 5.0
@@ -80,6 +80,7 @@ class Link:
 
         Raises:
             LinkError: no server was reached in time, or gave an answer to this request.
+            CircuitOpenError: none was asked; only where failing fast is wanted.
             ServerRejectedError: the last server asked answered with anything but 200.
         """
         start = time.monotonic()
@@ -96,7 +97,7 @@ class Link:
                 break
         if error is None:
             reason = self.breakers[0].reason or BROKEN
-            raise LinkError(f"no server is worth asking now ({reason}); they are probed meanwhile", reason)
+            raise CircuitOpenError(f"no server is worth asking now ({reason}); they are probed meanwhile", reason)
         raise _told(error, rounds)
 
     def _round(

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from ppsplit.bundle import TAIL, Bundle
+from ppsplit.edge.adapt import AdaptivePolicy
+from ppsplit.edge.breaker import FAILURES, SLOW_FAILURE
 from ppsplit.edge.client import EdgeClient
 from ppsplit.edge.frames import Frame, Source
 from ppsplit.edge.head import Head
@@ -210,6 +212,25 @@ def test_features_without_a_code_are_finished_here(bundle: Bundle, tiny_server: 
         head.run = lambda inputs: {k: v * np.float32("nan") for k, v in original(inputs).items()}  # type: ignore
         (found,) = client.stream(Noise(1))
     assert found.result.degraded_reason == "unencodable"
+
+
+def test_only_what_was_sent_says_anything_of_the_link(bundle: Bundle) -> None:
+    """While the circuit is open nothing is sent, and the policy hears of nothing."""
+
+    class Hearing(AdaptivePolicy):
+        heard: List[bool]
+
+        def observe(self, index: int, payload_bytes: int, network_ms: float, server_ms: float, in_time: bool) -> Any:
+            self.heard.append(in_time)
+            return super().observe(index, payload_bytes, network_ms, server_ms, in_time)
+
+    policy = Hearing(["deep/uint8"], [1000], 100)
+    policy.heard = []
+    with scripted([stay_silent] * 4) as (url, _):
+        with make(bundle, url, deadline_ms=300, depth=1, policy=policy) as client:
+            answers = list(client.stream(Noise(10)))
+    assert {found.result.degraded_reason for found in answers} == {"timed_out"}
+    assert policy.heard == [False] * (FAILURES // SLOW_FAILURE)
 
 
 def test_a_name_that_is_looked_up_for_ever_costs_no_frame_its_deadline(
