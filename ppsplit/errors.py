@@ -22,7 +22,8 @@ PPSplitError
 ├── WireError                 bytes are not a message of this protocol
 │   └── OptionsError          a wish for decoding is out of range; a ConfigError too, where a user has it
 └── LinkError                 the other half could not be reached in time
-    └── ServerRejectedError   it was reached, and said no
+    ├── ServerRejectedError   it was reached, and said no
+    └── CircuitOpenError      it was not asked, having failed before
 
 Each message says what was wrong, what was expected and what to do. The command line prints it in one
 line and exits with code 1; `--debug` shows the traceback.
@@ -116,7 +117,15 @@ class OptionsError(ConfigError, WireError):
 
 
 class LinkError(PPSplitError):
-    """The other half could not be reached, or did not answer in time."""
+    """The other half could not be reached, or did not answer in time.
+
+    Attributes:
+        reason: what happened, in one word for machines; docs/edge.md lists them.
+    """
+
+    def __init__(self, message: str, reason: str = "unreachable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ServerRejectedError(LinkError):
@@ -125,9 +134,13 @@ class ServerRejectedError(LinkError):
     Attributes:
         status: HTTP status code.
         code: the machine-readable reason from the JSON body, "" where there was none.
+        wait_s: seconds that the server wants to be left alone, 0 where it does not say.
     """
 
-    def __init__(self, message: str, status: int, code: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+    def __init__(self, message: str, status: int, code: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(message, code or f"http_{status}")
+        self.status, self.code, self.wait_s = status, code, wait_s
+
+
+class CircuitOpenError(LinkError):
+    """No server was asked: each failed before, and is probed, or wants to be left alone for a while."""
