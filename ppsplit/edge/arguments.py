@@ -17,6 +17,7 @@ DEFAULT_SERVER = "http://127.0.0.1:8866"
 DEFAULT_OUTPUT = Path("output/client")
 DEFAULT_ENCODING = "uint8"
 TOKEN_VARIABLE = "PPSPLIT_TOKEN"
+FASTEST = "fastest"  # of the runtimes that are installed, by trying them
 
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
@@ -95,7 +96,12 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
     dial.add_argument(
         "--target-bytes", type=int, metavar="N", help="of feature: the best quality that fits, picture by picture"
     )
-    group.add_argument("--runtime", choices=RUNTIMES, default=DEFAULT_RUNTIME, help="for the head (%(default)s)")
+    group.add_argument(
+        "--runtime",
+        choices=(*RUNTIMES, FASTEST),
+        default=DEFAULT_RUNTIME,
+        help="for the head (%(default)s); fastest: try all that are installed, for some seconds, and take that",
+    )
     group.add_argument("--precision", help="of the head: fp32, int8, ptq-hist, mixed, ... (default: the bundle's)")
     group.add_argument("--target", help="x86 or arm, for lite (default: this machine)")
     group.add_argument("--threads", type=int, default=1, help="for the head (%(default)s); lite on x86 uses one")

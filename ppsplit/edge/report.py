@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
 from ppsplit.edge.answer import EdgeResult
 from ppsplit.edge.timing import STAGES
+from ppsplit.runtime.memory import peak_rss_bytes
 
 
 @dataclass(frozen=True)
@@ -66,26 +66,6 @@ def _summary(images: Sequence[Dict[str, Any]], skipped: Sequence[str]) -> Dict[s
         "received_bytes_mean": round(statistics.mean(image["received_bytes"] for image in images), 1),
         "peak_rss_bytes": peak_rss_bytes(),
     }
-
-
-def peak_rss_bytes() -> int:
-    """Most memory this process ever had resident; 0 where the system does not say.
-
-    From /proc, since getrusage's ru_maxrss survives exec: a small child of a large parent would show the parent's.
-    """
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def image_lines(report: Dict[str, Any]) -> List[str]:

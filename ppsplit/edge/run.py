@@ -8,10 +8,10 @@ import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
-from ppsplit.bundle import TAIL, Bundle, Cut
+from ppsplit.bundle import HEAD, TAIL, Bundle, Cut
 from ppsplit.codec import MAX_BATCH, Codec
 from ppsplit.edge.adapt import AdaptivePolicy
-from ppsplit.edge.arguments import DEFAULT_ENCODING, DEFAULT_SERVER, TOKEN_VARIABLE
+from ppsplit.edge.arguments import DEFAULT_ENCODING, DEFAULT_SERVER, FASTEST, TOKEN_VARIABLE
 from ppsplit.edge.client import Client, EdgeClient, JpegClient, LocalClient
 from ppsplit.edge.frames import PictureFiles, Source, open_source
 from ppsplit.edge.head import Head
@@ -27,6 +27,7 @@ from ppsplit.errors import BundleError, ConfigError
 from ppsplit.files import write_bytes_atomically
 from ppsplit.runtime import Runtime
 from ppsplit.runtime.choice import load_part
+from ppsplit.runtime.trial import fastest
 from ppsplit.wire import Options
 
 REPORT_FILE, VIDEO_FILE = "detections.json", "drawn.mp4"
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> Dict[str, Any]:
         PPSplitError: one of its kinds; nothing is left half written.
         OSError: a result cannot be written.
     """
-    bundle = Bundle.open(arguments.bundle)
+    bundle = _open_bundle(arguments)
     job = Job(
         find_images(Path(arguments.input)),
         arguments.output,
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> Dict[str, Any]:
 
 def save_features(arguments: argparse.Namespace) -> int:
     """Write the pictures' features as one frame to a file; returns its length in bytes. Raises as `run`."""
-    bundle = Bundle.open(arguments.bundle)
+    bundle = _open_bundle(arguments)
     paths = find_images(Path(arguments.input))
     if len(paths) > MAX_BATCH:
         raise ConfigError(f"--save-features makes one frame of all {len(paths)} pictures; at most {MAX_BATCH} fit")
@@ -70,7 +71,7 @@ def save_features(arguments: argparse.Namespace) -> int:
 
 def run_streaming(arguments: argparse.Namespace) -> Dict[str, Any]:
     """As `run`, for a stream: every frame gets an answer. Raises as `run`."""
-    bundle, skipped = Bundle.open(arguments.bundle), []  # type: Bundle, List[str]
+    bundle, skipped = _open_bundle(arguments), []  # type: Bundle, List[str]
     source = open_source(arguments.input, lambda error: skipped.append(str(error)))
     report = arguments.json or arguments.output / REPORT_FILE
     if isinstance(source, PictureFiles) and not arguments.no_draw:
@@ -78,6 +79,17 @@ def run_streaming(arguments: argparse.Namespace) -> Dict[str, Any]:
     with _make_stream(bundle, arguments) as client:
         outputs = _outputs(source, bundle.manifest.class_names, arguments)
         return run_stream(client, source, outputs, report, _settings(bundle, arguments), skipped)
+
+
+def _open_bundle(arguments: argparse.Namespace) -> Bundle:
+    """The bundle; `arguments.runtime` is a runtime's name from here on, where it was to be the fastest."""
+    bundle = Bundle.open(arguments.bundle)
+    if arguments.runtime == FASTEST:
+        cut = bundle.cut(arguments.cut)
+        arguments.runtime, times_ms = fastest(bundle, cut, HEAD, arguments.precision, arguments.threads)
+        tried = ", ".join(f"{name} {each_ms:.1f}" for name, each_ms in times_ms.items())
+        log.warning("the head takes, in ms: %s; --runtime %s", tried, arguments.runtime)
+    return bundle
 
 
 def _make_stream(bundle: Bundle, arguments: argparse.Namespace) -> StreamClient:

@@ -13,9 +13,9 @@ from typing import Any, Counter, Deque, Dict, List, Sequence
 from ppsplit.edge.frames import Source
 from ppsplit.edge.outputs import Output
 from ppsplit.edge.progress import ProgressBar
-from ppsplit.edge.report import peak_rss_bytes
 from ppsplit.edge.stream import StreamAnswer, StreamClient
 from ppsplit.files import write_json_atomically
+from ppsplit.runtime.memory import peak_rss_bytes
 
 KEPT_LATENCIES = 100_000  # a camera may run for weeks
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
 from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Cut, ProgramFiles
-from ppsplit.errors import InferenceRuntimeError, PPSplitError
+from ppsplit.errors import PPSplitError
 from ppsplit.evaluate.latency import interleaved_calls
 from ppsplit.export.certify import TOLERANCES, compare
 from ppsplit.export.requantize import disk_bytes
 from ppsplit.runtime import Runtime, Tensors, load_program, run_part, runs_here
 from ppsplit.runtime.choice import RUNTIMES, load_part
+from ppsplit.runtime.trial import try_part
 
-CHILD = "ppsplit.evaluate.benchmark_child"
-CHILD_TIMEOUT_S = 600
 MIB = 2**20
 OK = "ok"
 Progress = Callable[[str, int, int], None]
@@ -151,24 +147,9 @@ def _errors(runtime: Runtime, feeds: Sequence[Tensors], expected: Sequence[Tenso
 
 
 def memory_of(half: Half, runtime: str, precision: str, threads: int) -> Row:
-    """Of a process of its own, which also keeps what ends a process from ending this one.
-
-    Raises:
-        InferenceRuntimeError: it failed; its last words are in the message.
-    """
-    RUNTIMES[runtime].ensure()
-    words = [str(half.bundle.root), half.cut.name, half.part, runtime, precision, "--threads", str(threads)]
-    command = [sys.executable, "-m", CHILD, *words]
-    try:
-        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=CHILD_TIMEOUT_S)
-    except subprocess.TimeoutExpired as error:
-        raise InferenceRuntimeError(f"not done after {CHILD_TIMEOUT_S} s") from error
-    lines = child.stdout.strip().splitlines()
-    if child.returncode != 0 or not lines:
-        said = [line for line in child.stderr.strip().splitlines() if line.strip()]
-        raise InferenceRuntimeError(f"failed: {said[-1] if said else f'ended with {child.returncode}'}"[:300])
-    memory = json.loads(lines[-1])
+    """Of a process of its own, see `runtime.trial`. Raises BundleError, InferenceRuntimeError."""
+    trial = try_part(half.bundle, half.cut, half.part, runtime, precision, threads)
     return {
-        "peak_mib": round(memory["peak_bytes"] / MIB, 1),
-        "framework_mib": round(memory["framework_bytes"] / MIB, 1),
+        "peak_mib": round(trial.peak_bytes / MIB, 1),
+        "framework_mib": round(trial.framework_bytes / MIB, 1),
     }

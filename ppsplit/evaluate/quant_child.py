@@ -13,8 +13,8 @@ import numpy as np
 
 from ppsplit.bundle import Bundle
 from ppsplit.edge.head import Head
-from ppsplit.edge.report import peak_rss_bytes
 from ppsplit.runtime.choice import RUNTIMES
+from ppsplit.runtime.memory import peak_rss_bytes
 
 
 def main() -> None:

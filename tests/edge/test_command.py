@@ -102,6 +102,13 @@ def test_every_way_gives_a_report(client: Run, arguments: List[str], tmp_path: P
     assert not client.output.exists()
 
 
+def test_the_fastest_runtime_is_found_by_trying(client: Run, caplog: pytest.LogCaptureFixture) -> None:
+    assert client("--runtime", "fastest") == 0
+    chosen = client.report()["runtime"]
+    assert chosen in ("lite", "paddle", "openvino")
+    assert f"--runtime {chosen}" in caplog.text and "lite" in caplog.text and "paddle" in caplog.text
+
+
 def test_rounds_do_not_change_what_is_found(client: Run) -> None:
     assert client("--rounds", "3") == 0
     thrice = [image["detections"] for image in client.report()["images"]]

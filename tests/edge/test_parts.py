@@ -14,10 +14,11 @@ from ppsplit.edge import report
 from ppsplit.edge.answer import EdgeResult
 from ppsplit.edge.draw import class_colour, draw_detections
 from ppsplit.edge.progress import ProgressBar
-from ppsplit.edge.report import ImageRecord, build_report, peak_rss_bytes, summary_lines
+from ppsplit.edge.report import ImageRecord, build_report, summary_lines
 from ppsplit.edge.sources import Photo, in_batches, read_photos
 from ppsplit.edge.timing import STAGES, DurationEstimate, StageTimes
 from ppsplit.errors import DataError, ImageError
+from ppsplit.runtime.memory import peak_rss_bytes
 from tests.tiny_bundle import write_photos
 
 

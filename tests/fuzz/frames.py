@@ -15,8 +15,8 @@ import numpy as np
 from ppsplit.bundle import Clip, TensorSpec
 from ppsplit.codec import ENCODINGS, FEATURE, EncodedTensor, FeatureCodec
 from ppsplit.codec.learned import LearnedCodec
-from ppsplit.edge.report import peak_rss_bytes
 from ppsplit.errors import CodecError, OptionsError, WireError
+from ppsplit.runtime.memory import peak_rss_bytes
 from ppsplit.wire import FeatureMessage, Options, TensorMessage, WireTensor, pack, unpack
 from tests.codec.integer_tables import tables_for
 from tests.fuzz.mutations import mutate_bytes, mutate_message
