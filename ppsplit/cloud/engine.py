@@ -23,7 +23,6 @@ from ppsplit.runtime import Tensors
 from ppsplit.wire import FeatureMessage, Options
 
 RAW = "raw"
-WARM_UP_RUNS = 3  # Paddle Inference still prepares things in its second run
 # names, options and msgpack around the tensors; JPEG's own headers
 OVERHEAD_BYTES = 64 * 1024
 DEFAULT_OPTIONS = EngineOptions()
@@ -75,9 +74,10 @@ class Engine:
         return max([*sizes, _bytes_per_image(self.bundle.manifest.input)]) * self.max_batch + OVERHEAD_BYTES
 
     def warm_up(self) -> None:
-        """Load every program and run it, the tails with their largest batch, too.
+        """Load every program and run it, the tails with every size of a batch.
 
-        After that nothing is read from the bundle's folder any more: another version may take its place.
+        After that nothing is read from the bundle's folder any more, so that another version may take its place, and
+        oneDNN has what it keeps for each size, so that memory stays flat.
 
         Raises:
             BundleError, CodecError, InferenceRuntimeError: the bundle cannot be served.
@@ -85,9 +85,12 @@ class Engine:
         for cut in self.bundle.manifest.cuts:
             if cut.learned is not None:
                 self._codec(cut, FEATURE)
-            for images in (1, self.max_batch) if self._joins else (1,):
-                self._warm_up(TAIL, cut, cut.tensors, images)
-        self._warm_up(FULL, self.bundle.cut(), (self.bundle.manifest.input,), 1)
+        # all of them first: what oneDNN has laid out it lays out anew, and keeps both, after another one was loaded
+        for sizes in ((1,), range(1, self.max_batch + 1) if self._joins else (1,)):
+            for cut in self.bundle.manifest.cuts:
+                for images in sizes:
+                    self._warm_up(TAIL, cut, cut.tensors, images)
+            self._warm_up(FULL, self.bundle.cut(), (self.bundle.manifest.input,), 1)
         self._ready.set()
 
     def close(self) -> None:
@@ -163,8 +166,7 @@ class Engine:
 
     def _warm_up(self, part: str, cut: Cut, entering: Tuple[TensorSpec, ...], images: int) -> None:
         zeros = {spec.name: np.zeros([_or(images, spec.shape[0]), *spec.shape[1:]], spec.dtype) for spec in entering}
-        for _ in range(WARM_UP_RUNS):
-            self._batcher.submit((part, cut.name), zeros, images).result()
+        self._batcher.submit((part, cut.name), zeros, images).result()
 
     def _finish(
         self, result: Result, key: Key, feeds: Tensors, images: int, options: Options, deadline_s: Optional[float]

@@ -15,7 +15,9 @@ from ppsplit.runtime.compute import BF16, Compute, check_bf16_here, cpu_flags
 from ppsplit.runtime.threads import check_threads
 
 RUNTIME = "paddle"  # unless told otherwise
-DEFAULT_MAX_BATCH = 8  # on a CPU a batch of 4 to 8 costs the least for each image; larger ones only take longer
+# On a CPU a batch of 4 costs the least for each image; larger ones take longer, and oneDNN lays out the weights anew
+# for each size of a batch and keeps them all.
+DEFAULT_MAX_BATCH = 4
 DEFAULT_MAX_WAIT_MS = 2.0
 
 
