@@ -76,6 +76,8 @@ def serve_load(
         "many, not batched": (single, connections),
         "batched": (batched, connections),
     }
+    spread = ("--threads", "1", "--workers", str(threads), "--max-batch", str(max_batch))
+    ways["batched, workers of one thread"] = (spread, connections)
     if bf16:
         ways["batched, bf16"] = ((*batched, "--precision", "bf16"), connections)
     with tempfile.TemporaryDirectory() as folder, step_progress(len(ways) * rounds + 3) as show:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
+from functools import partial
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
@@ -31,9 +32,9 @@ DEFAULT_OPTIONS = EngineOptions()
 class Engine:
     """The programs of one bundle, for any number of threads.
 
-    Features are decoded, and outputs read, in the thread that asks. All programs run in one thread of the engine's
-    own, the batcher's: a predictor must not be shared, and oneDNN keeps what it prepared for each thread apart, so
-    that every other thread's first inference would be slow again.
+    Features are decoded, and outputs read, in the thread that asks. Programs run in the batcher's thread, or threads,
+    each with programs of its own: a predictor must not be shared, and oneDNN keeps what it prepared for each thread
+    apart, so that every other thread's first inference would be slow again.
 
     Args:
         bundle: what to serve.
@@ -55,11 +56,12 @@ class Engine:
         self._decoder: Optional[Decoder] = None
         if manifest.decode.family != RAW:
             self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
-        self._programs = Programs(bundle, options)
+        self._programs = [Programs(bundle, options) for _ in range(options.workers)]
         self._codecs: Dict[Tuple[str, str], Codec] = {}
         cuts = manifest.cuts
         self._joins = all(is_open(bundle, part, cut) for cut in cuts for part in (TAIL, FULL))
-        self._batcher = Batcher(self._run, options.max_batch if self._joins else 1, options.max_wait_ms, on_batch)
+        runs = [partial(_run, programs) for programs in self._programs]
+        self._batcher = Batcher(runs, options.max_batch if self._joins else 1, options.max_wait_ms, on_batch)
         self._ready = threading.Event()
 
     @property
@@ -166,7 +168,8 @@ class Engine:
 
     def _warm_up(self, part: str, cut: Cut, entering: Tuple[TensorSpec, ...], images: int) -> None:
         zeros = {spec.name: np.zeros([_or(images, spec.shape[0]), *spec.shape[1:]], spec.dtype) for spec in entering}
-        self._batcher.submit((part, cut.name), zeros, images).result()
+        for worker in range(self.options.workers):
+            self._batcher.submit((part, cut.name), zeros, images, worker=worker).result()
 
     def _finish(
         self, result: Result, key: Key, feeds: Tensors, images: int, options: Options, deadline_s: Optional[float]
@@ -194,8 +197,9 @@ class Engine:
                     result.detections = decoded
         return result
 
-    def _run(self, key: Key, feeds: Mapping[str, np.ndarray]) -> Tensors:
-        return self._programs.run(*key, feeds)
+
+def _run(programs: Programs, key: Key, feeds: Mapping[str, np.ndarray]) -> Tensors:
+    return programs.run(*key, feeds)
 
 
 def _or(images: int, size: int) -> int:
