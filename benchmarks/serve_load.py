@@ -76,6 +76,8 @@ def serve_load(
         "many, not batched": (single, connections),
         "batched": (batched, connections),
     }
+    spread = ("--threads", "1", "--workers", str(threads), "--max-batch", str(max_batch))
+    ways["batched, workers of one thread"] = (spread, connections)
     if bf16:
         ways["batched, bf16"] = ((*batched, "--precision", "bf16"), connections)
     with tempfile.TemporaryDirectory() as folder, step_progress(len(ways) * rounds + 3) as show:
@@ -118,13 +120,16 @@ def _throughput(
     """Images a second of each way, the ways in turns; each against the first in the same round."""
     rates: Dict[str, List[float]] = {name: [] for name in ways}
     latencies: Dict[str, List[float]] = {name: [] for name in ways}
+    cpu_ms: Dict[str, List[float]] = {name: [] for name in ways}
     with contextlib.ExitStack() as stack:
         servers = {options: running(bundle, *options) for options, _ in ways.values()}
         opened = {options: stack.enter_context(server) for options, server in servers.items()}
         for number in range(rounds):
             for name, (options, connections) in ways.items():
                 show(f"{name}, {number + 1} of {rounds}")
+                cpu_s = opened[options].cpu_s()
                 answers = answers_of(start_client(opened[options], frames, seconds, "closed", connections))
+                cpu_ms[name].append((opened[options].cpu_s() - cpu_s) * 1000 / len(answers))
                 right = _after_warm_up(answers, seconds)
                 rates[name].append(len(right) / (seconds * (1 - WARM_UP_SHARE)))
                 latencies[name] += [answer["latency_ms"] for answer in right]
@@ -136,6 +141,7 @@ def _throughput(
             "images_per_s": round(statistics.median(rates[name]), 2),
             "times_first": round(statistics.median(a / b for a, b in zip(rates[name], rates[first])), 3),
             "rounds": " ".join(f"{rate:.1f}" for rate in rates[name]),
+            "server_cpu_ms_per_image": round(statistics.median(cpu_ms[name]), 2),
             "p50_ms": _percentile(latencies[name], 50),
             "p99_ms": _percentile(latencies[name], 99),
         }

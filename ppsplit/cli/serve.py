@@ -18,6 +18,7 @@ def serve(
     port: int = server.DEFAULT_PORT,
     runtime: Literal["paddle", "onnx", "openvino"] = "paddle",
     threads: int = 1,
+    workers: int = 1,
     precision: Literal["fp32", "bf16"] = "fp32",
     device: Literal["cpu", "gpu"] = "cpu",
     max_batch: int = programs.DEFAULT_MAX_BATCH,
@@ -39,6 +40,8 @@ def serve(
         port: TCP port; 0 takes a free one. The URL is printed.
         runtime: What runs the network; onnx where the bundle was exported with --format onnx.
         threads: Threads of the network's runtime.
+        workers: How many batches run at once, each in a copy of the programs. Under load N workers of one thread do
+            more than one of N; one alone answers a single request sooner.
         precision: bf16 for processors that multiply bfloat16 (AMX, AVX512_BF16), some 3 digits exact; paddle only.
         device: gpu with paddlepaddle-gpu; paddle only.
         max_batch: The most images that one message may hold, and that are run together.
@@ -51,6 +54,6 @@ def serve(
         log: text for faults alone, json for a line for each request, too; on stderr.
         unload_after_s: How long an old version of a bundle is kept after it was last asked for.
     """
-    engine = EngineOptions(threads, max_batch, max_wait_ms, runtime, Compute(precision, device))
+    engine = EngineOptions(threads, max_batch, max_wait_ms, runtime, Compute(precision, device), workers)
     options = ServeOptions(host, port, max_requests, timeout_s, tokens, insecure, rate, log, unload_after_s)
     return server.serve([Path(path) for path in bundle], options, engine)

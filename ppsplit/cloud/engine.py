@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import time
+from functools import partial
 from typing import Callable, Dict, Mapping, Optional, Tuple
 
 import numpy as np
@@ -23,7 +24,6 @@ from ppsplit.runtime import Tensors
 from ppsplit.wire import FeatureMessage, Options
 
 RAW = "raw"
-WARM_UP_RUNS = 3  # Paddle Inference still prepares things in its second run
 # names, options and msgpack around the tensors; JPEG's own headers
 OVERHEAD_BYTES = 64 * 1024
 DEFAULT_OPTIONS = EngineOptions()
@@ -32,9 +32,9 @@ DEFAULT_OPTIONS = EngineOptions()
 class Engine:
     """The programs of one bundle, for any number of threads.
 
-    Features are decoded, and outputs read, in the thread that asks. All programs run in one thread of the engine's
-    own, the batcher's: a predictor must not be shared, and oneDNN keeps what it prepared for each thread apart, so
-    that every other thread's first inference would be slow again.
+    Features are decoded, and outputs read, in the thread that asks. Programs run in the batcher's thread, or threads,
+    each with programs of its own: a predictor must not be shared, and oneDNN keeps what it prepared for each thread
+    apart, so that every other thread's first inference would be slow again.
 
     Args:
         bundle: what to serve.
@@ -56,11 +56,12 @@ class Engine:
         self._decoder: Optional[Decoder] = None
         if manifest.decode.family != RAW:
             self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
-        self._programs = Programs(bundle, options)
+        self._programs = [Programs(bundle, options) for _ in range(options.workers)]
         self._codecs: Dict[Tuple[str, str], Codec] = {}
         cuts = manifest.cuts
         self._joins = all(is_open(bundle, part, cut) for cut in cuts for part in (TAIL, FULL))
-        self._batcher = Batcher(self._run, options.max_batch if self._joins else 1, options.max_wait_ms, on_batch)
+        runs = [partial(_run, programs) for programs in self._programs]
+        self._batcher = Batcher(runs, options.max_batch if self._joins else 1, options.max_wait_ms, on_batch)
         self._ready = threading.Event()
 
     @property
@@ -75,9 +76,10 @@ class Engine:
         return max([*sizes, _bytes_per_image(self.bundle.manifest.input)]) * self.max_batch + OVERHEAD_BYTES
 
     def warm_up(self) -> None:
-        """Load every program and run it, the tails with their largest batch, too.
+        """Load every program and run it, the tails with every size of a batch.
 
-        After that nothing is read from the bundle's folder any more: another version may take its place.
+        After that nothing is read from the bundle's folder any more, so that another version may take its place, and
+        oneDNN has what it keeps for each size, so that memory stays flat.
 
         Raises:
             BundleError, CodecError, InferenceRuntimeError: the bundle cannot be served.
@@ -85,9 +87,12 @@ class Engine:
         for cut in self.bundle.manifest.cuts:
             if cut.learned is not None:
                 self._codec(cut, FEATURE)
-            for images in (1, self.max_batch) if self._joins else (1,):
-                self._warm_up(TAIL, cut, cut.tensors, images)
-        self._warm_up(FULL, self.bundle.cut(), (self.bundle.manifest.input,), 1)
+        # all of them first: what oneDNN has laid out it lays out anew, and keeps both, after another one was loaded
+        for sizes in ((1,), range(1, self.max_batch + 1) if self._joins else (1,)):
+            for cut in self.bundle.manifest.cuts:
+                for images in sizes:
+                    self._warm_up(TAIL, cut, cut.tensors, images)
+            self._warm_up(FULL, self.bundle.cut(), (self.bundle.manifest.input,), 1)
         self._ready.set()
 
     def close(self) -> None:
@@ -163,8 +168,8 @@ class Engine:
 
     def _warm_up(self, part: str, cut: Cut, entering: Tuple[TensorSpec, ...], images: int) -> None:
         zeros = {spec.name: np.zeros([_or(images, spec.shape[0]), *spec.shape[1:]], spec.dtype) for spec in entering}
-        for _ in range(WARM_UP_RUNS):
-            self._batcher.submit((part, cut.name), zeros, images).result()
+        for worker in range(self.options.workers):
+            self._batcher.submit((part, cut.name), zeros, images, worker=worker).result()
 
     def _finish(
         self, result: Result, key: Key, feeds: Tensors, images: int, options: Options, deadline_s: Optional[float]
@@ -192,8 +197,9 @@ class Engine:
                     result.detections = decoded
         return result
 
-    def _run(self, key: Key, feeds: Mapping[str, np.ndarray]) -> Tensors:
-        return self._programs.run(*key, feeds)
+
+def _run(programs: Programs, key: Key, feeds: Mapping[str, np.ndarray]) -> Tensors:
+    return programs.run(*key, feeds)
 
 
 def _or(images: int, size: int) -> int:

@@ -15,7 +15,9 @@ from ppsplit.runtime.compute import BF16, Compute, check_bf16_here, cpu_flags
 from ppsplit.runtime.threads import check_threads
 
 RUNTIME = "paddle"  # unless told otherwise
-DEFAULT_MAX_BATCH = 8  # on a CPU a batch of 4 to 8 costs the least for each image; larger ones only take longer
+# On a CPU a batch of 4 costs the least for each image; larger ones take longer, and oneDNN lays out the weights anew
+# for each size of a batch and keeps them all.
+DEFAULT_MAX_BATCH = 4
 DEFAULT_MAX_WAIT_MS = 2.0
 
 
@@ -29,6 +31,7 @@ class EngineOptions:
         max_wait_ms: how long a request may wait for company, see `batcher`.
         runtime: of each program, of `runtime.choice.WHOLE`.
         compute: precision and device.
+        workers: how many threads run programs, each its own copy of them.
 
     Raises:
         ConfigError: threads below 1, an unknown runtime, or one that does not compute so.
@@ -39,9 +42,12 @@ class EngineOptions:
     max_wait_ms: float = DEFAULT_MAX_WAIT_MS
     runtime: str = RUNTIME
     compute: Compute = PLAIN
+    workers: int = 1
 
     def __post_init__(self) -> None:
         check_threads(self.threads)
+        if self.workers < 1:
+            raise ConfigError(f"workers is {self.workers}; expected at least 1")
         if self.runtime not in WHOLE:
             raise ConfigError(f"there is no runtime {self.runtime!r}; choose from {', '.join(WHOLE)}")
         if self.compute != PLAIN and self.runtime != RUNTIME:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -66,6 +67,9 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions)
     """
     logs.set_up(options.log)
     _check_access(options)
+    # Before Paddle is loaded: between two operators OpenMP's threads would otherwise spin, for 200 ms, on the cores
+    # that are to receive and decode the next requests
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     service = make_service(
         bundles, engine, options.max_requests, options.tokens, options.rate, options.timeout_s, options.unload_after_s
     )

@@ -47,7 +47,7 @@ def network() -> Network:
 
 @pytest.fixture
 def batcher(network: Network) -> Iterator[Batcher]:
-    made = Batcher(network, max_batch=4)
+    made = Batcher([network], max_batch=4)
     yield made
     network.go.set()
     made.close()
@@ -135,7 +135,7 @@ def test_whatever_is_raised_the_thread_lives(error: BaseException) -> None:
     def fail(key: Key, feeds: Any) -> Any:
         raise error
 
-    batcher = Batcher(fail, max_batch=2)
+    batcher = Batcher([fail], max_batch=2)
     for _ in range(2):
         with pytest.raises(type(error)):
             submit(batcher, 1.0).result(WAIT_S)
@@ -160,7 +160,7 @@ def test_what_cannot_be_in_time_is_refused_at_once(network: Network) -> None:
         time.sleep(0.05 * len(feeds["x"]))
         return network(key, feeds)
 
-    batcher = Batcher(slow, max_batch=4)
+    batcher = Batcher([slow], max_batch=4)
     values(submit(batcher, 0.0))  # from here on it knows how long an image takes
     hold(batcher, network)
     waiting = [submit(batcher, 1.0) for _ in range(20)]
@@ -177,7 +177,7 @@ def test_what_cannot_be_in_time_is_refused_at_once(network: Network) -> None:
 
 def test_after_a_batch_it_waits_for_as_many_but_not_for_long() -> None:
     network = Network()
-    batcher = Batcher(network, max_batch=4, max_wait_ms=500)
+    batcher = Batcher([network], max_batch=4, max_wait_ms=500)
     hold(batcher, network)
     pair = [submit(batcher, 1.0), submit(batcher, 2.0)]
     network.go.set()
@@ -211,11 +211,35 @@ def test_closing_finishes_what_is_in_the_queue_and_takes_no_more(batcher: Batche
     assert (values(first), values(second)) == ([0.0], [2.0])
 
 
+def test_two_threads_run_two_batches_at_once_and_each_its_own_work() -> None:
+    first, second = Network(), Network()
+    batcher = Batcher([first, second], max_batch=2)
+    assert values(submit_to(batcher, 1, 7.0)) == [14.0]
+    assert (first.batches, second.batches) == ([], [[7.0]])
+    for network in (first, second):
+        network.go.clear()
+        network.entered.clear()
+    jobs = [submit_to(batcher, 0, 1.0), submit_to(batcher, 1, 2.0)]
+    assert first.entered.wait(WAIT_S) and second.entered.wait(WAIT_S)  # both at once
+    assert batcher.running == 2
+    jobs += [submit(batcher, float(value)) for value in range(3, 9)]
+    first.go.set()
+    jobs[-1].result(WAIT_S)  # the free one does all that is left
+    assert first.batches == [[1.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]
+    second.go.set()
+    assert [values(job) for job in jobs] == [[2.0 * value] for value in range(1, 9)]
+    batcher.close()
+
+
+def submit_to(batcher: Batcher, worker: int, value: float) -> "Future[Done]":
+    return batcher.submit(KEY, images(value), 1, worker=worker)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(5, 9), st.floats(0, 2))
 def test_everybody_gets_their_own_whatever_is_batched(sizes: List[int], max_batch: int, max_wait_ms: float) -> None:
     network = Network()
-    batcher = Batcher(network, max_batch, max_wait_ms)
+    batcher = Batcher([network], max_batch, max_wait_ms)
     hold(batcher, network)
     numbers = iter(range(20, 1000))
     sent = [[float(next(numbers)) for _ in range(size)] for size in sizes]
@@ -230,4 +254,4 @@ def test_everybody_gets_their_own_whatever_is_batched(sizes: List[int], max_batc
 @pytest.mark.parametrize("wrong", [{"max_batch": 0}, {"max_wait_ms": -1}, {"max_wait_ms": float("nan")}])
 def test_senseless_limits_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError):
-        Batcher(Network(), **wrong)
+        Batcher([Network()], **wrong)

@@ -35,8 +35,8 @@ class Gate:
     def __init__(self, engine: Engine) -> None:
         self.batches: List[int] = []
         self.open = threading.Event()
-        self._run = engine._programs.run
-        engine._programs.run = self  # type: ignore[method-assign, assignment]
+        self._run = engine._programs[0].run
+        engine._programs[0].run = self  # type: ignore[method-assign, assignment]
 
     def __call__(self, part: str, cut: str, feeds: Any) -> Any:
         assert self.open.wait(20)
@@ -63,7 +63,7 @@ def together(engine: Engine, gate: Gate, asks: List[Any]) -> List[Any]:
 
     with ThreadPoolExecutor(len(asks)) as pool:
         futures = [pool.submit(answer, ask) for ask in asks]
-        while engine._batcher.waiting + bool(engine._batcher._running_images) < len(asks) - 3:
+        while engine._batcher.waiting + bool(engine._batcher.running) < len(asks) - 3:
             threading.Event().wait(0.005)
         gate.open.set()
         return [future.result(60) for future in futures]
@@ -83,6 +83,20 @@ def test_batches_find_what_single_requests_find(engine: Engine) -> None:
             np.testing.assert_allclose(found.scores, wanted.scores, atol=1e-5)
             np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=1e-3)
     assert sum(len(found) for alone in single for found in alone or ()) > 18
+
+
+def test_workers_find_the_same(engine: Engine) -> None:
+    messages = [random_message(engine.bundle, seed) for seed in range(12)]
+    single = [engine.infer(message).detections for message in messages]
+    several = Engine(engine.bundle, EngineOptions(max_batch=4, workers=2))
+    several.warm_up()
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(several.infer, messages * 4))
+    for result, alone in zip(results, single * 4):
+        for found, wanted in zip(result.detections or (), alone or ()):
+            np.testing.assert_array_equal(found.class_ids, wanted.class_ids)
+            np.testing.assert_allclose(found.boxes_xyxy, wanted.boxes_xyxy, atol=1e-3)
+    several.close()
 
 
 def test_one_that_overflows_the_network_harms_nobody_else(engine: Engine, tiny_bundle: Path) -> None:

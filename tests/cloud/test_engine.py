@@ -165,7 +165,7 @@ def test_features_that_overflow_the_network_are_the_senders_fault(engine: Engine
 
 
 def test_outputs_of_a_picture_that_are_not_finite_are_ours(engine: Engine, monkeypatch) -> None:
-    monkeypatch.setattr(engine._programs, "run", lambda *_: {"out": np.array([np.nan])})
+    monkeypatch.setattr(engine._programs[0], "run", lambda *_: {"out": np.array([np.nan])})
     with pytest.raises(InferenceRuntimeError, match="not finite"):
         engine.infer_image(picture(), Options())
 
