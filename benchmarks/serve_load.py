@@ -79,7 +79,7 @@ def serve_load(
     spread = ("--threads", "1", "--workers", str(threads), "--max-batch", str(max_batch))
     ways["batched, workers of one thread"] = (spread, connections)
     if bf16:
-        ways["batched, bf16"] = ((*batched, "--precision", "bf16"), connections)
+        ways["the same in bf16"] = ((*spread, "--precision", "bf16"), connections)
     with tempfile.TemporaryDirectory() as folder, step_progress(len(ways) * rounds + 3) as show:
         frames = Path(folder)
         frame_bytes, encode_ms = write_frames(opened, photos, encoding, frames)
