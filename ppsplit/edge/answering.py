@@ -53,6 +53,7 @@ class Work:
         features: what the head made of it.
         body: the message; empty where the features have no code.
         times: of the stages so far.
+        stall_s: for which this process's threads may be stopped by another frame's head.
     """
 
     point: OperatingPoint
@@ -62,6 +63,7 @@ class Work:
     features: Tensors
     body: bytes
     times: StageTimes
+    stall_s: float = 0.0
 
     @property
     def edge_ms(self) -> float:
@@ -146,7 +148,8 @@ class Answerer:
         """The frame's answer, in time. Never raises for what happens between the halves."""
         cut = work.point.cut.name
         gap_s, self._last_taken = max(0.0, work.taken - self._last_taken), work.taken
-        give_up = work.deadline - MARGIN_S - self.reserved_s(cut, work.deadline - work.taken, gap_s)
+        kept_s = self.reserved_s(cut, work.deadline - work.taken, gap_s) + work.stall_s
+        give_up = work.deadline - MARGIN_S - kept_s
         result, reason = self._ask_cloud(work, give_up)
         if result is not None:
             return result

@@ -160,7 +160,7 @@ class Server:
         kinds = urllib3.exceptions
         if late or isinstance(error, kinds.ReadTimeoutError):
             return LinkError(
-                f"the server at {self.url} did not answer within {allowed_s:.3g} s; "
+                f"the server at {self.url} did not answer within {allowed_s:.2g} s; "
                 "is it overloaded? --timeout gives it longer",
                 TIMED_OUT,
             )

@@ -25,7 +25,7 @@ from ppsplit.edge.frames import Frame, Source
 from ppsplit.edge.link import Link
 from ppsplit.edge.points import OperatingPoint
 from ppsplit.edge.tail import Tail
-from ppsplit.edge.timing import StageTimes
+from ppsplit.edge.timing import DurationEstimate, StageTimes, longest_stall_ms
 from ppsplit.errors import CodecError, ConfigError
 from ppsplit.image import to_input
 from ppsplit.runtime import Runtime
@@ -34,6 +34,7 @@ from ppsplit.wire import FeatureMessage, Options, WireTensor, pack
 DEFAULT_DEADLINE_MS = 1000.0
 DEFAULT_DEPTH = 2
 DEFAULT_WAITING = 2
+STALL_SHARE, LEAST_STALL_MS = 0.5, 5.0  # of a head's time in which nobody else ran, that is no accident
 PING_TIMEOUT_S, PING_INTERVAL_S = 1.0, 5.0
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,8 @@ class StreamClient:
         self._answerer = Answerer(self.bundle.manifest, link, finishing, depth, self._learn)
         self._streaming = threading.Lock()
         self._warm = False
+        self._heads_take = DurationEstimate()
+        self._stalls = False  # whether a head that runs stops all other threads
 
     def stream(self, source: Source) -> Iterator[StreamAnswer]:
         """The answers to the source's frames, as they come; one stream at a time.
@@ -145,13 +148,21 @@ class StreamClient:
             return
         input_hw = self.bundle.manifest.preprocess.input_hw
         blank = Frame("", np.zeros((*input_hw, 3), np.uint8))
-        for _ in range(2):  # only the second time is worth measuring
-            for point in self._points:
-                work = self._head_thread.submit(self._make, point, blank, time.monotonic()).result()
-                if self._policy is not None and self._warm:
-                    self._policy.observe_edge(self._points.index(point), work.edge_ms)
-            self._warm = True
+        for point in self._points:
+            self._head_thread.submit(self._make, point, blank, time.monotonic()).result()
+        for index, point in enumerate(self._points):  # only the second time is worth measuring
+            made = self._head_thread.submit(self._make, point, blank, time.monotonic())
+            stall_ms = longest_stall_ms(made)
+            work = made.result()
+            self._stalls |= stall_ms > STALL_SHARE * work.edge_ms and stall_ms > LEAST_STALL_MS
+            self._observe_edge(index, work)
         self._answerer.warm_up({point.cut.name: point for point in self._points})
+        self._warm = True
+
+    def _observe_edge(self, index: int, work: Work) -> None:
+        self._heads_take.observe(work.edge_ms)
+        if self._policy is not None:
+            self._policy.observe_edge(index, work.edge_ms)
 
     def _run_heads(self, run: _Run) -> None:
         """In the head's thread: frame after frame, as slots get free; ends with None in `run.pending`, or an error."""
@@ -163,8 +174,7 @@ class StreamClient:
                 taken = time.monotonic()
                 index = self._policy.current if self._policy else 0
                 work = self._make(self._points[index], frame, taken)
-                if self._policy is not None:
-                    self._policy.observe_edge(index, work.edge_ms)
+                self._observe_edge(index, work)
                 run.pending.put((frame, work, self._finishers.submit(self._finish, work)))
             run.pending.put(None)
         except BaseException as error:
@@ -187,7 +197,9 @@ class StreamClient:
             except CodecError as error:
                 log.warning("frame %s cannot be sent: %s", frame.name, error)
                 body = b""
-        return Work(point, taken, taken + self._deadline_s, placement, features, body, times)
+        # with more than one frame in work, the next one's head may stop this one's threads when its time is up
+        stall_s = self._heads_take.bound_ms / 1000 if self._stalls and self._depth > 1 else 0.0
+        return Work(point, taken, taken + self._deadline_s, placement, features, body, times, stall_s)
 
     def _finish(self, work: Work) -> _Answered:
         result = self._answerer.answer(work)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Dict, Iterator, Optional
+from concurrent.futures import Future
+from typing import Any, Dict, Iterator, Optional
 
 STAGES = ("preprocess", "head", "encode", "network", "decode_features", "queue", "tail", "decode")
+TICK_S = 0.001
 LARGEST_STEP = 4.0
 DEVIATIONS = 3  # RFC 6298 takes 4; an answer that comes later than this is replaced, nothing has to be sent again
 SERVER_STAGES = ("decode_features", "queue", "tail", "decode")
@@ -68,3 +70,16 @@ class DurationEstimate:
     def bound_ms(self) -> float:
         """What it hardly ever takes longer than."""
         return self.mean_ms + DEVIATIONS * self._deviation_ms
+
+
+def longest_stall_ms(running: Future[Any]) -> float:
+    """The longest time for which this thread could not run while another's work was running; waits for its end.
+
+    A runtime whose binding holds Python's lock while it computes (Paddle Lite's does) stops every other thread.
+    """
+    longest_s, last = 0.0, time.monotonic()
+    while not running.done():
+        time.sleep(TICK_S)
+        now = time.monotonic()
+        longest_s, last = max(longest_s, now - last), now
+    return longest_s * 1000

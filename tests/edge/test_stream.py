@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import threading
 import time
@@ -24,6 +25,7 @@ from ppsplit.errors import ConfigError, DataError
 from ppsplit.runtime.choice import load_part
 from ppsplit.wire.http import TIMEOUT_HEADER
 from tests.edge.scripted_server import answer, hang_up, header, read_request, scripted, stay_silent
+from tests.lateness import Lateness
 from tests.tiny_bundle import Server, serving
 
 NOBODY = "http://127.0.0.1:1"
@@ -114,14 +116,15 @@ def test_the_last_known_stands_in_where_the_scene_goes_on(bundle: Bundle, contin
 
 @pytest.mark.parametrize("tail", [True, False])
 def test_a_silent_server_costs_no_frame_its_deadline(bundle: Bundle, tail: bool) -> None:
-    with scripted([stay_silent] * 4) as (url, _):
+    with scripted([stay_silent] * 4) as (url, _), Lateness() as lateness:
         with make(bundle, url, tail=tail, deadline_ms=400, depth=1) as client:
             answers = list(client.stream(Noise(5)))
     check_order(answers, 5)
-    assert {found.result.origin for found in answers} == {"edge" if tail else "stale"}
+    assert {found.result.origin for found in answers} <= ({"edge", "stale"} if tail else {"stale"})
+    assert answers[-1].result.origin == ("edge" if tail else "stale")
     assert {found.result.degraded_reason for found in answers} == {"timed_out"}
-    assert max(found.latency_ms for found in answers) < 500
-    assert answers[-1].latency_ms < 200  # the circuit is open, nobody waits any more
+    assert max(found.latency_ms for found in answers) < 400 + lateness.tolerance_ms
+    assert answers[-1].latency_ms < answers[0].latency_ms / 2  # the circuit is open, nobody waits any more
 
 
 def test_the_server_is_told_the_time_without_what_is_kept_for_the_tail(bundle: Bundle) -> None:
@@ -214,6 +217,37 @@ def test_features_without_a_code_are_finished_here(bundle: Bundle, tiny_server: 
     assert found.result.degraded_reason == "unencodable"
 
 
+def test_a_head_that_stops_all_threads_costs_no_frame_its_deadline(bundle: Bundle) -> None:
+    """As Paddle Lite's binding does: it computes with Python's lock held.
+
+    The third frame comes, and its head runs, when the second one has to be given up.
+    """
+    values = {"bundle": bundle.manifest.fingerprint, "cut": "deep", "detections": [[]], "times_ms": {}}
+
+    class Timed(Noise):
+        def frames(self) -> Iterator[Frame]:
+            for frame, pause_s in zip(super().frames(), (0.5, 1.25, 0.0)):
+                yield frame
+                time.sleep(pause_s)
+
+    with scripted([answer(200, json.dumps(values).encode()), stay_silent]) as (url, _):
+        with make(bundle, url, tail=False, deadline_ms=1400) as client:
+            head = client._points[0].head
+            original = head.run
+
+            def locked(inputs: Any) -> Any:
+                ctypes.PyDLL(None).usleep(300_000)  # of all ways to call C the one that keeps the lock
+                return original(inputs)
+
+            head.run = locked  # type: ignore[method-assign]
+            with Lateness() as lateness:
+                answers = list(client.stream(Timed(3)))
+            assert client._stalls
+    check_order(answers, 3)
+    assert [found.result.origin for found in answers] == ["cloud", "stale", "stale"]
+    assert max(found.latency_ms for found in answers) < 1400 + lateness.tolerance_ms
+
+
 def test_only_what_was_sent_says_anything_of_the_link(bundle: Bundle) -> None:
     """While the circuit is open nothing is sent, and the policy hears of nothing."""
 
@@ -236,14 +270,14 @@ def test_only_what_was_sent_says_anything_of_the_link(bundle: Bundle) -> None:
 def test_a_name_that_is_looked_up_for_ever_costs_no_frame_its_deadline(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release = threading.Event()
+    release, lateness = threading.Event(), Lateness()
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: release.wait(20) and [])
     try:
-        with make(bundle, "http://cloud.invalid", deadline_ms=300) as client:
+        with make(bundle, "http://cloud.invalid", deadline_ms=300) as client, lateness:
             answers = list(client.stream(Noise(6)))
     finally:
         release.set()
-    assert max(found.latency_ms for found in answers) < 400
+    assert max(found.latency_ms for found in answers) < 300 + lateness.tolerance_ms
     reasons: List[Optional[str]] = [found.result.degraded_reason for found in answers]
     assert reasons[0] == "timed_out" and set(reasons) <= {"timed_out", "unreachable"}
 

@@ -18,12 +18,11 @@ from ppsplit.edge.link import Link
 from ppsplit.edge.points import make_point
 from ppsplit.edge.stream import StreamAnswer, StreamClient
 from ppsplit.runtime.choice import load_part
+from tests.lateness import Lateness
 
 PICTURES = 8
 HW = (64, 96)
 DEADLINE_MS = 300.0
-# Over the deadline, for the scheduling of a machine that has other things to do, too. Nothing waits for the link then.
-TOLERANCE_MS = 150.0
 BACK_WITHIN_S = 5.0
 PACE_S = 0.02
 
@@ -83,6 +82,7 @@ class Story:
     during: List[StreamAnswer] = field(default_factory=list)
     after: List[StreamAnswer] = field(default_factory=list)
     back_after_s: Optional[float] = None
+    tolerance_ms: float = 0.0
 
     @property
     def answers(self) -> List[StreamAnswer]:
@@ -113,6 +113,21 @@ def live_through(
         mended_is: set when what `mend_it` began is done; None for at once.
     """
     story, scene = Story(), Scene()
+    with Lateness() as lateness:
+        _live(client, scene, story, break_it, mend_it, frames, mended_is)
+    story.tolerance_ms = lateness.tolerance_ms
+    return story
+
+
+def _live(
+    client: StreamClient,
+    scene: Scene,
+    story: Story,
+    break_it: Callable[[], None],
+    mend_it: Callable[[], None],
+    frames: int,
+    mended_is: Optional[threading.Event],
+) -> None:
     done = mended_is or threading.Event()
     mended: Optional[float] = None
     for answer in client.stream(scene):
@@ -136,7 +151,6 @@ def live_through(
             if done.is_set():
                 mended = time.monotonic()
     scene.ended = True
-    return story
 
 
 def check(story: Story, right: Right, deadline_ms: float = DEADLINE_MS, began: str = "cloud") -> None:
@@ -144,12 +158,14 @@ def check(story: Story, right: Right, deadline_ms: float = DEADLINE_MS, began: s
 
     Args:
         began: where the answers before the fault came from.
+
+    What the machine was seen to wake its processes late meanwhile is forgiven; see tests/lateness.py.
     """
     answers = story.answers
     assert [answer.index for answer in answers] == list(range(len(answers)))
     assert [answer.frame.name for answer in answers] == [str(index) for index in range(len(answers))]
     slowest = max(answers, key=lambda answer: answer.latency_ms)
-    assert slowest.latency_ms <= deadline_ms + TOLERANCE_MS, (slowest.latency_ms, slowest.result)
+    assert slowest.latency_ms <= deadline_ms + story.tolerance_ms, (slowest.latency_ms, slowest.result)
     for index, answer in enumerate(answers):
         _check_boxes(answer, right, index % PICTURES)
     assert {answer.result.origin for answer in story.before} == {began}
