@@ -4,6 +4,8 @@
 PADDLE ?= cpu
 PYTHON_IN_VENV := .venv/bin/python
 UV ?= uv
+# One test process a core, each with one thread: most of a run is loading and converting, which more threads don't help.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON_IN_VENV) -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 LOCK := $(UV) pip compile --quiet --no-strip-markers --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate --python-version 3.10 $(if $(UPGRADE),--upgrade)
 LOCK_HEADER := \# Every package of .venv with its hashes. Made by `make lock` from pyproject.toml and overrides.txt.
@@ -24,11 +26,11 @@ demo: venv ## real photos through a split YOLOv3, into output/demo/ (IMAGE=path:
 
 .PHONY: test
 test: venv ## the tests, without the slow ones (ARGS="-k name": more for pytest)
-	@$(PYTHON_IN_VENV) -m pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 .PHONY: test-all
 test-all: venv ## all tests
-	@$(PYTHON_IN_VENV) -m pytest -m "slow or not slow" $(ARGS)
+	@$(PYTEST) -m "slow or not slow" $(ARGS)
 
 .PHONY: bench-rate
 bench-rate: venv ## bytes against AP and divergence (BUNDLE=calibrated one, DATA=labelled set in COCO's format)

@@ -15,6 +15,8 @@ from ppsplit.data.class_folder import ClassFolder
 from ppsplit.data.coco import CocoSet
 from ppsplit.decode import CLASSIFY
 from ppsplit.errors import ConfigError
+from ppsplit.evaluate.bit_error_plot import plot_bit_errors
+from ppsplit.evaluate.bit_errors import bit_error_table
 from ppsplit.evaluate.class_table import class_table
 from ppsplit.evaluate.plot import plot_against_bytes
 from ppsplit.evaluate.split_table import split_table
@@ -30,6 +32,7 @@ def eval_infer(
     rows: Names = [],  # noqa: B006  only read
     limit: Optional[int] = None,
     threads: int = 1,
+    bit_error_rate: Names = [],  # noqa: B006  only read
     json: Path = Path("output/eval.json"),
     plot: Path = Path("output/eval.png"),
 ) -> None:
@@ -42,10 +45,16 @@ def eval_infer(
         rows: Only these rows, by name or the beginning of it, such as split or jpeg/q75.
         limit: Only so many images.
         threads: Threads of each half's runtime.
+        bit_error_rate: Instead of that table, what a channel costs that flips bits, at these rates, such as 1e-5,1e-4:
+            AP with the checksum off, and bytes with it on and damaged messages sent again.
         json: Where to write the table.
         plot: Where to draw AP against bytes.
     """
-    measure(bundle, _labelled(Bundle.open(bundle), images, data), rows, limit, threads, json, plot)
+    labelled = _labelled(Bundle.open(bundle), images, data)
+    if bit_error_rate:
+        measure_bit_errors(Bundle.open(bundle), labelled, rows, limit, bit_error_rate, json, plot)
+    else:
+        measure(bundle, labelled, rows, limit, threads, json, plot)
 
 
 def _labelled(bundle: Bundle, images: Path, data: Optional[Path]) -> Union[CocoSet, ClassFolder]:
@@ -91,6 +100,37 @@ def measure(
     title = f"{opened.manifest.model} on {len(labelled.images)} images"
     print_table(results, _columns(measures), title=title, json_path=json, about=about)
     plot_against_bytes(results, plot, measures[0], LABELS[measures[0]])
+    print(f"table {json}, plot {plot}")
+
+
+def measure_bit_errors(
+    bundle: Bundle,
+    labelled: Union[CocoSet, ClassFolder],
+    rows: Sequence[str],
+    limit: Optional[int],
+    rates: Sequence[str],
+    json: Path,
+    plot: Path,
+) -> None:
+    """Print, write and draw `bit_error_table` of the bundle's first cut."""
+    if rows or not isinstance(labelled, CocoSet):
+        raise ConfigError("--bit-error-rate has rows of its own, and is for detectors; leave --rows out")
+    try:
+        numbers = [float(rate) for rate in rates]
+    except ValueError as error:
+        raise ConfigError(f"--bit-error-rate takes numbers such as 1e-5,1e-4; got {','.join(rates)!r}") from error
+    labelled = labelled.first(limit) if limit is not None else labelled
+    with row_progress() as progress:
+        table = bit_error_table(bundle, bundle.cut(), labelled, numbers, progress)
+    about = {
+        "command": f"ppsplit eval-infer --bit-error-rate {','.join(rates)}",
+        "model": bundle.manifest.model,
+        "cut": bundle.cut().name,
+        "images": len(labelled.images),
+        "date": datetime.date.today().isoformat(),
+    }
+    print_table(table, title=f"{bundle.manifest.model} over a channel that flips bits", json_path=json, about=about)
+    plot_bit_errors(table, plot)
     print(f"table {json}, plot {plot}")
 
 
