@@ -116,7 +116,15 @@ class OptionsError(ConfigError, WireError):
 
 
 class LinkError(PPSplitError):
-    """The other half could not be reached, or did not answer in time."""
+    """The other half could not be reached, or did not answer in time.
+
+    Attributes:
+        reason: what happened, in one word for machines; docs/edge.md lists them.
+    """
+
+    def __init__(self, message: str, reason: str = "unreachable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ServerRejectedError(LinkError):
@@ -125,9 +133,9 @@ class ServerRejectedError(LinkError):
     Attributes:
         status: HTTP status code.
         code: the machine-readable reason from the JSON body, "" where there was none.
+        wait_s: seconds that the server wants to be left alone, 0 where it does not say.
     """
 
-    def __init__(self, message: str, status: int, code: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+    def __init__(self, message: str, status: int, code: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(message, code or f"http_{status}")
+        self.status, self.code, self.wait_s = status, code, wait_s

@@ -18,7 +18,7 @@ INPUT_HW = (32, 48)
 CLASS_NAMES = ("cup", "cat")
 SERVE = (
     "import sys; from ppsplit.cli import main; "
-    "sys.exit(main(['serve', '--bundle', sys.argv[1], '--port', sys.argv[2], '--runtime', sys.argv[3]]))"
+    "sys.exit(main(['serve', '--bundle', sys.argv[1], '--port', sys.argv[2], '--runtime', sys.argv[3], *sys.argv[4:]]))"
 )
 
 
@@ -107,9 +107,16 @@ def get(url: str) -> Any:
 
 
 @contextlib.contextmanager
-def serving(bundle: Path, port: int = 0, runtime: str = "paddle") -> Iterator[Server]:
-    """Serve in a process of its own; yields once it is ready."""
-    command = [sys.executable, "-c", SERVE, str(bundle), str(port), runtime]
+def serving(
+    bundle: Path, port: int = 0, runtime: str = "paddle", extra: Sequence[str] = (), code: str = SERVE
+) -> Iterator[Server]:
+    """Serve in a process of its own; yields once it is ready.
+
+    Args:
+        extra: more arguments for `serve`.
+        code: what the process runs in place of `SERVE`, with the same arguments.
+    """
+    command = [sys.executable, "-c", code, str(bundle), str(port), runtime, *extra]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stdout is not None

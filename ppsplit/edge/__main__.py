@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from typing import Optional, Sequence
 
-from ppsplit.edge.arguments import build_parser, check
+from ppsplit.edge.arguments import build_parser, check, is_stream
+from ppsplit.edge.outputs import STDOUT
 from ppsplit.edge.report import image_lines, summary_lines
-from ppsplit.edge.run import REPORT_FILE, run, save_features
+from ppsplit.edge.run import REPORT_FILE, run, run_streaming, save_features
+from ppsplit.edge.stream_job import stream_lines
 from ppsplit.errors import PPSplitError
 
 PROG = "python -m ppsplit.edge"
@@ -31,7 +34,11 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = PROG) -> int:
             size = save_features(arguments)
             print(f"wrote {arguments.save_features}: {size} bytes")
             return 0
-        report = run(arguments)
+        streams = is_stream(arguments)
+        if streams:
+            logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
+            logging.getLogger("ppsplit.edge").setLevel(logging.INFO)  # what was decided, and why
+        report = run_streaming(arguments) if streams else run(arguments)
     except (PPSplitError, OSError) as error:
         if arguments.debug:
             traceback.print_exc()
@@ -39,9 +46,10 @@ def main(argv: Optional[Sequence[str]] = None, prog: str = PROG) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    for line in image_lines(report) + summary_lines(report["summary"]):
-        print(line)
-    print(f"\nreport: {arguments.json or arguments.output / REPORT_FILE}")
+    summary = report["summary"]
+    lines = stream_lines(summary) if streams else image_lines(report) + summary_lines(summary)
+    told = sys.stderr if arguments.jsonl == STDOUT else sys.stdout  # which is the lines' alone
+    print("\n".join([*lines, "", f"report: {arguments.json or arguments.output / REPORT_FILE}"]), file=told)
     return 0
 
 

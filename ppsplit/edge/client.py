@@ -1,62 +1,26 @@
-"""Pictures to detections or classes through the two halves, or through what competes with them."""
+"""Pictures to detections or classes through the two halves, or through what competes with them.
+
+A failure is an error here; `edge.stream` is for those who have to have an answer.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.bundle import Bundle, Manifest
-from ppsplit.classification import Classification
-from ppsplit.codec import Codec, EncodedTensor, FeatureCodec
-from ppsplit.decode import CLASSIFY, build_decoder
-from ppsplit.detections import Detections
+from ppsplit.bundle import Bundle
+from ppsplit.codec import Codec
+from ppsplit.edge.answer import EDGE, EdgeResult, results_of, understand
 from ppsplit.edge.head import Head
-from ppsplit.edge.link import Link, Reply
-from ppsplit.edge.timing import SERVER_STAGES, StageTimes
-from ppsplit.errors import CodecError, LinkError, WireError
+from ppsplit.edge.link import Link
+from ppsplit.edge.tail import Tail
+from ppsplit.edge.timing import StageTimes
+from ppsplit.errors import LinkError
 from ppsplit.image import Placement, encode_jpeg, fit, to_input
-from ppsplit.runtime import Runtime, Tensors, run_part
-from ppsplit.wire import FEATURES_TYPE, TENSORS_TYPE, FeatureMessage, Options, TensorMessage, WireTensor, pack, unpack
-
-RAW = "raw"
-
-
-@dataclass(frozen=True)
-class EdgeResult:
-    """What one picture gave.
-
-    Attributes:
-        image_hw: of the original, in pixels.
-        detections: boxes in original pixels; None where the bundle's decode family is "raw" or "classify".
-        outputs: raw outputs, batch of one, where the family is "raw"; else None.
-        times_ms: by stage (`timing.STAGES`); network is the round trip less the server's own stages. Of a batch,
-            each picture's even share, as for the bytes.
-        payload_bytes: of the HTTP body sent.
-        received_bytes: of the body that came back.
-        classification: the likeliest classes where the family is "classify"; else None.
-    """
-
-    image_hw: Tuple[int, int]
-    detections: Optional[Detections]
-    outputs: Optional[Tensors]
-    times_ms: Dict[str, float]
-    payload_bytes: int
-    received_bytes: int
-    classification: Optional[Classification] = None
-
-
-@dataclass
-class _Found:
-    """Of a whole batch: detections in input pixels, classes, or raw outputs."""
-
-    detections: Optional[List[Detections]] = None
-    outputs: Optional[Tensors] = None
-    classifications: Optional[List[Classification]] = None
+from ppsplit.runtime import Runtime
+from ppsplit.wire import FEATURES_TYPE, FeatureMessage, Options, WireTensor, pack
 
 
 class Client(ABC):
@@ -108,8 +72,8 @@ class EdgeClient(Client):
         times = StageTimes()
         frame, placements = self.make_frame(images_rgb, times)
         reply = self.link.post("/v1/infer", frame, FEATURES_TYPE)
-        found = _understand(reply, self.bundle.manifest, len(images_rgb), times)
-        return _results(found, placements, times, reply.sent_bytes, len(reply.body))
+        found = understand(reply, self.bundle.manifest, len(images_rgb), times)
+        return results_of(found, placements, times, reply.sent_bytes, len(reply.body))
 
     def make_frame(
         self, images_rgb: Sequence[np.ndarray], times: Optional[StageTimes] = None
@@ -132,10 +96,7 @@ class LocalClient(Client):
 
     def __init__(self, head: Head, tail: Runtime, options: Optional[Options] = None) -> None:
         super().__init__(head.bundle, options or Options())
-        manifest = self.bundle.manifest
-        self.head, self._tail = head, tail
-        raw = manifest.decode.family == RAW
-        self._decoder = None if raw else build_decoder(manifest.decode, manifest.preprocess.input_hw)
+        self.head, self.tail = head, Tail(head.bundle, tail, self.options)
 
     def infer_batch(self, images_rgb: Sequence[np.ndarray]) -> List[EdgeResult]:
         times = StageTimes()
@@ -143,15 +104,8 @@ class LocalClient(Client):
             inputs, placements = self._inputs(images_rgb)
         with times.measure("head"):
             features = self.head.run(inputs)
-        with times.measure("tail"):
-            outputs = run_part(self._tail, features, [spec.name for spec in self.bundle.manifest.outputs])
-        with times.measure("decode"):
-            found = _Found(outputs=outputs)
-            if self._decoder is not None:
-                decoded = self._decoder(outputs, **self.options.to_map())
-                is_classes = self.bundle.manifest.decode.family == CLASSIFY
-                found = _Found(classifications=decoded) if is_classes else _Found(decoded)
-        return _results(found, placements, times, 0, 0)
+        found = self.tail.run(features, times)
+        return results_of(found, placements, times, 0, 0, EDGE)
 
 
 class JpegClient(Client):
@@ -171,85 +125,5 @@ class JpegClient(Client):
         with times.measure("encode"):
             jpeg = encode_jpeg(pixels, self.quality)
         reply = self.link.post("/v1/infer-image", jpeg, "image/jpeg", self.options.to_map())
-        found = _understand(reply, self.bundle.manifest, 1, times)
-        return _results(found, [placement], times, reply.sent_bytes, len(reply.body))[0]
-
-
-def _understand(reply: Reply, manifest: Manifest, count: int, times: StageTimes) -> _Found:
-    """Read the answer and count the server's stages; the rest of the round trip is the network's.
-
-    Raises:
-        LinkError: it is not an answer of this protocol, or not for these pictures.
-    """
-    try:
-        is_frame = reply.content_type == TENSORS_TYPE
-        found, fingerprint, server_ms = _read_frame(reply, manifest) if is_frame else _read_json(reply, manifest)
-        stages = {stage: float(server_ms[stage]) for stage in SERVER_STAGES if stage in server_ms}
-        _check_finite(found, stages)
-        _check_masks(found, manifest.preprocess.input_hw)
-        decoded = found.detections if found.classifications is None else found.classifications
-        batch = len(decoded) if decoded is not None else count
-    except (WireError, CodecError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise LinkError(f"the server's answer cannot be read ({error!r:.200}); is it a ppsplit server?") from error
-    if fingerprint != manifest.fingerprint or batch != count:
-        raise LinkError(
-            f"the server answered for bundle {str(fingerprint)[:12]!r} and {batch} images, not what was asked"
-        )
-    for stage, duration_ms in stages.items():
-        times.add(stage, duration_ms)
-    times.add("network", max(0.0, reply.round_trip_ms - sum(stages.values())))
-    return found
-
-
-def _read_json(reply: Reply, manifest: Manifest) -> Tuple[_Found, Any, Dict[str, Any]]:
-    values = json.loads(reply.body)
-    if manifest.decode.family == CLASSIFY:
-        classes = [Classification.from_records(records) for records in values["classifications"]]
-        return _Found(classifications=classes), values["bundle"], dict(values["times_ms"])
-    detections = [Detections.from_records(records) for records in values["detections"]]
-    return _Found(detections), values["bundle"], dict(values["times_ms"])
-
-
-def _read_frame(reply: Reply, manifest: Manifest) -> Tuple[_Found, Any, Dict[str, Any]]:
-    message = unpack(reply.body)
-    if not isinstance(message, TensorMessage):
-        raise WireError("a features message, expected tensors")
-    codec = FeatureCodec(manifest.outputs, message.encoding, {})
-    outputs = codec.decode([EncodedTensor(*tensor) for tensor in message.tensors])
-    return _Found(outputs=outputs), message.bundle, dict(message.times_ms)
-
-
-def _check_finite(found: _Found, stages: Dict[str, float]) -> None:
-    """Raise ValueError for a number that no box, score or duration can be."""
-    boxes = [d.boxes_xyxy for d in found.detections or ()]
-    scores = [d.scores for d in (*(found.detections or ()), *(found.classifications or ()))]
-    if not all(np.isfinite(array).all() for array in (*boxes, *scores)):
-        raise ValueError("a box or score is not finite")
-    if not all(0 <= duration_ms < math.inf for duration_ms in stages.values()):
-        raise ValueError(f"impossible durations {stages}")
-
-
-def _check_masks(found: _Found, input_hw: Tuple[int, int]) -> None:
-    """Raise ValueError for masks of another size than the input's: a few bytes of text may say any size."""
-    sizes = {mask.hw for objects in found.detections or () for mask in objects.masks or ()}
-    if sizes - {tuple(input_hw)}:
-        raise ValueError(f"masks of {sorted(sizes)[:4]}, the input is {tuple(input_hw)}")
-
-
-def _results(
-    found: _Found, placements: Sequence[Placement], times: StageTimes, sent_bytes: int, received_bytes: int
-) -> List[EdgeResult]:
-    """One result for each picture, boxes back in its own pixels."""
-    count = len(placements)
-    results = []
-    for index, placement in enumerate(placements):
-        detections = None
-        if found.detections is not None:
-            detections = placement.detections_to_original(found.detections[index])
-        outputs = None
-        if found.outputs is not None:
-            outputs = {name: tensor[index : index + 1] for name, tensor in found.outputs.items()}
-        shares = (round(sent_bytes / count), round(received_bytes / count))
-        classes = found.classifications[index] if found.classifications is not None else None
-        results.append(EdgeResult(placement.original_hw, detections, outputs, times.per_image(count), *shares, classes))
-    return results
+        found = understand(reply, self.bundle.manifest, 1, times)
+        return results_of(found, [placement], times, reply.sent_bytes, len(reply.body))[0]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import colorsys
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 
 from ppsplit.classification import Classification
 from ppsplit.detections import Detections
+from ppsplit.edge.answer import EdgeResult
 from ppsplit.masks import RunLengths
 
 Colour = Tuple[int, int, int]
@@ -18,6 +19,23 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 GOLDEN_RATIO = 0.618033988749895
 MASK_OPACITY = 0.45
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+
+def draw_result(image_rgb: np.ndarray, result: EdgeResult, class_names: Sequence[str]) -> Optional[np.ndarray]:
+    """What a picture gave, drawn onto a copy of it, and where it came from if not the cloud; None for raw outputs.
+
+    Args and returns as `draw_detections`.
+    """
+    if result.detections is not None:
+        drawn = draw_detections(image_rgb, result.detections, class_names)
+    elif result.classification is not None:
+        drawn = draw_classification(image_rgb, result.classification, class_names)
+    else:
+        return None
+    if result.degraded_reason is not None:
+        height, width = drawn.shape[:2]
+        _label(drawn, f"{result.origin}: {result.degraded_reason}", (width, height), BLACK, min(height, width) / 400)
+    return drawn
 
 
 def draw_detections(image_rgb: np.ndarray, detections: Detections, class_names: Sequence[str]) -> np.ndarray:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-import cv2
-import numpy as np
-
 from ppsplit.codec import MAX_BATCH
-from ppsplit.edge.client import Client, EdgeResult
-from ppsplit.edge.draw import draw_classification, draw_detections
+from ppsplit.edge.answer import EdgeResult
+from ppsplit.edge.client import Client
+from ppsplit.edge.outputs import write_result
 from ppsplit.edge.progress import ProgressBar
 from ppsplit.edge.report import ImageRecord, build_report
 from ppsplit.edge.sources import Photo, in_batches, read_photos
 from ppsplit.errors import ConfigError, ImageError, PPSplitError
-from ppsplit.files import write_bytes_atomically, write_json_atomically
-from ppsplit.image import encode_jpeg
-
-DRAWN_JPEG_QUALITY = 92
+from ppsplit.files import write_json_atomically
 
 
 @dataclass(frozen=True)
@@ -120,30 +114,4 @@ def _keep(records: Dict[Path, ImageRecord], batch: Sequence[Photo], results: Seq
 
 def _write_results(batch: Sequence[Photo], results: Sequence[EdgeResult], job: Job, class_names: Sequence[str]) -> None:
     for photo, result in zip(batch, results):
-        target = job.output / photo.path.name
-        if result.outputs is not None:
-            write_bytes_atomically(target.with_name(f"{target.name}.npz"), _npz(result.outputs))
-        elif result.detections is not None and job.draw:
-            drawn = draw_detections(photo.image_rgb, result.detections, class_names)
-            write_bytes_atomically(*_encoded(target, drawn))
-        elif result.classification is not None and job.draw:
-            drawn = draw_classification(photo.image_rgb, result.classification, class_names)
-            write_bytes_atomically(*_encoded(target, drawn))
-
-
-def _npz(outputs: Dict[str, np.ndarray]) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, **outputs)
-    return stream.getvalue()
-
-
-def _encoded(target: Path, image_rgb: np.ndarray) -> Any:
-    """File and bytes: a PNG stays one, everything else becomes JPEG, under a name that keeps its origin's."""
-    if target.suffix.lower() == ".png":
-        ok, data = cv2.imencode(".png", cv2.cvtColor(image_rgb, cv2.COLOR_RGB2BGR))
-        if not ok:
-            raise ImageError(f"OpenCV could not encode {target}")
-        return target, data.tobytes()
-    if target.suffix.lower() not in (".jpg", ".jpeg"):
-        target = target.with_name(f"{target.name}.jpg")
-    return target, encode_jpeg(image_rgb, DRAWN_JPEG_QUALITY)
+        write_result(job.output / photo.path.name, photo.image_rgb, result, class_names, job.draw)

@@ -1,193 +1,204 @@
-"""HTTP to the cloud half: one kept-alive connection, timeouts, bounded retries."""
+"""The link to the cloud half: servers in order of preference, one deadline, retries of what may be sent again.
+
+Inference changes nothing, so every request may; whether it helps is what `wire.http.may_retry` says of refusals.
+"""
 
 from __future__ import annotations
 
 import json
 import random
 import time
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
 
-import urllib3
-from urllib3.exceptions import HTTPError, LocationParseError
-
-from ppsplit.edge.deadline import pool_manager
+from ppsplit.edge.breaker import Breaker
+from ppsplit.edge.exchange import BROKEN, DAMAGED, TIMED_OUT, UNREACHABLE, Reply, Server
+from ppsplit.edge.probe import Prober
 from ppsplit.errors import ConfigError, LinkError, ServerRejectedError
+from ppsplit.wire.http import may_retry
 
-RETRIED_STATUS = (502, 503, 504)
 MAX_BACKOFF_S = 5.0
-MAX_RETRY_AFTER_S = 30.0
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
-CHUNK_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer with status 200.
-
-    Attributes:
-        body: as received.
-        content_type: without parameters.
-        sent_bytes: length of the request's body.
-        round_trip_ms: from handing over the body to having the answer, retries included.
-    """
-
-    body: bytes
-    content_type: str
-    sent_bytes: int
-    round_trip_ms: float
+RETRIED_REASONS = (UNREACHABLE, BROKEN, TIMED_OUT, DAMAGED)
+# As every other frame would be refused, too: no token, no such cut, no such bundle.
+REFUSED_FOR_ALL = (401, 403, 404, 409)
+LEAST_TRY_S = 0.005  # with less left, nothing is sent
 
 
 class Link:
-    """A connection to one server. Opens nothing before the first request.
+    """Connections to some servers. Opens nothing before the first request; any number of threads.
 
     Args:
-        server_url: such as http://127.0.0.1:8866.
-        timeout_s: for the whole answer, from when the request is sent.
-        connect_timeout_s: for the connection to come about.
-        retries: how often a request is sent again when no connection came about, it broke, or the server said
-            502, 503 or 504. Inference changes nothing, so sending it twice does no harm.
+        servers: address, or addresses in order of preference, such as http://127.0.0.1:8866.
+        timeout_s: for an answer, retries included, where a request brings no earlier deadline of its own.
+        connect_timeout_s: for a connection to come about.
+        retries: how often each server is asked again after a fault, or a refusal that may pass.
         backoff_s: pause before the first retry, doubled each time, with jitter. `Retry-After` comes before it.
+        token: to show with every request.
+        fail_fast: whether a request fails at once while no server is worth trying; otherwise it tries nonetheless.
+        connections: kept to each server, one for each thread that sends.
+        fingerprint: of the bundle; servers are probed for it after they failed. None probes for being ready alone.
+        sleep: waits so many seconds.
 
     Raises:
-        ConfigError: `server_url` is not an HTTP URL.
+        ConfigError: no server, or an address that is not an HTTP URL, or a token that no header can hold.
     """
 
     def __init__(
         self,
-        server_url: str,
+        servers: Union[str, Sequence[str]],
         timeout_s: float = 30.0,
         connect_timeout_s: float = 5.0,
         retries: int = 3,
         backoff_s: float = 0.25,
+        token: Optional[str] = None,
+        fail_fast: bool = False,
+        connections: int = 1,
+        fingerprint: Optional[str] = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        try:
-            parsed = urllib3.util.parse_url(server_url)
-        except LocationParseError as error:
-            raise ConfigError(f"the server's address {server_url!r} is not a URL ({error})") from error
-        if parsed.scheme not in ("http", "https") or not parsed.host:
-            raise ConfigError(f"the server's address is {server_url!r}; expected one such as http://127.0.0.1:8866")
-        self.server_url = server_url.rstrip("/")
+        urls = [servers] if isinstance(servers, str) else list(servers)
+        if not urls:
+            raise ConfigError("no server is given; name at least one with --server")
+        self.servers = [Server(url, connections, token) for url in urls]
+        self.breakers = [Breaker(server.url) for server in self.servers]
+        self._probers = [Prober(s, b, fingerprint, connect_timeout_s) for s, b in zip(self.servers, self.breakers)]
         self.timeout_s, self.connect_timeout_s = timeout_s, connect_timeout_s
         self.retries, self.backoff_s, self._sleep = retries, backoff_s, sleep
-        self._pool = pool_manager(1)
+        self._fail_fast = fail_fast
 
-    def post(self, path: str, body: bytes, content_type: str, query: Optional[Dict[str, Any]] = None) -> Reply:
+    def post(
+        self,
+        path: str,
+        body: bytes,
+        content_type: str,
+        query: Optional[Dict[str, Any]] = None,
+        deadline: Optional[float] = None,
+    ) -> Reply:
         """Send `body` and return the answer.
 
+        Args:
+            deadline: of `time.monotonic`; None for `timeout_s` from now.
+
         Raises:
-            LinkError: not reached, no answer in time, or the connection broke, after all retries.
-            ServerRejectedError: the server answered with anything but 200.
+            LinkError: no server was reached in time, or gave an answer to this request.
+            ServerRejectedError: the last server asked answered with anything but 200.
         """
-        start = time.perf_counter()
-        for attempt in range(self.retries + 1):
-            last = attempt == self.retries
-            try:
-                response = self._exchange(path, body, content_type, query)
-                content = _read(response, self.server_url)
-            except (HTTPError, OSError) as error:
-                if last or not _is_safe_to_retry(error):
-                    raise LinkError(self._failure(error, attempt + 1)) from error
-                self._sleep(self._pause(attempt))
+        start = time.monotonic()
+        end = start + self.timeout_s if deadline is None else min(deadline, start + self.timeout_s)
+        target = path + ("?" + "&".join(f"{key}={json.dumps(value)}" for key, value in query.items()) if query else "")
+        error: Optional[LinkError] = None
+        for rounds in range(1, self.retries + 2):
+            reply, failure = self._round(target, body, content_type, end)
+            if reply is not None:
+                elapsed_ms = (time.monotonic() - start) * 1000
+                return Reply(reply.body, reply.content_type, len(body), elapsed_ms, reply.server_url)
+            error = failure or error
+            if failure is None or not _may_pass(failure) or rounds > self.retries or not self._pause(rounds, end):
+                break
+        if error is None:
+            reason = self.breakers[0].reason or BROKEN
+            raise LinkError(f"no server is worth asking now ({reason}); they are probed meanwhile", reason)
+        raise _told(error, rounds)
+
+    def _round(
+        self, target: str, body: bytes, content_type: str, end: float
+    ) -> Tuple[Optional[Reply], Optional[LinkError]]:
+        """Each server once, by preference, until one answers.
+
+        Returns:
+            the answer, or None and the last fault, or None twice where no server was worth asking.
+        """
+        failure: Optional[LinkError] = None
+        promising = [index for index, breaker in enumerate(self.breakers) if breaker.promising]
+        forced = not promising and not self._fail_fast
+        chosen = list(range(len(self.servers))) if forced else promising
+        for prober in self._probers:
+            prober.wake()
+        for index in chosen:
+            if not forced and not self.breakers[index].admits():
                 continue
-            if response.status == 200:
-                elapsed_ms = (time.perf_counter() - start) * 1000
-                kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-                return Reply(content, kind, len(body), elapsed_ms)
-            wait_s = _retry_after_s(response)
-            if last or response.status not in RETRIED_STATUS or wait_s > MAX_RETRY_AFTER_S:
-                raise self._rejection(response.status, content, wait_s)
-            self._sleep(wait_s or self._pause(attempt))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+            # while there is another server, it gets its chance, too
+            until = end if index == chosen[-1] else end - (end - time.monotonic()) / 2
+            try:
+                return self._try(index, target, body, content_type, until), None
+            except LinkError as error:
+                failure = error
+                if not (_may_pass(error) or _is_of_the_server(error)):
+                    break
+        return None, failure
+
+    def round_trip_ms(self, timeout_s: float) -> Optional[float]:
+        """Of a small request to the first server that answers one, ms; None where none does."""
+        for prober, breaker in zip(self._probers, self.breakers):
+            if not breaker.wants_probe:
+                fault, elapsed_ms = prober.probe(timeout_s)
+                if fault is None:
+                    return elapsed_ms
+        return None
 
     def close(self) -> None:
-        """Close the connection."""
-        self._pool.clear()
+        """Close the connections and end the probing."""
+        for prober in self._probers:
+            prober.close()
+        for server in self.servers:
+            server.close()
 
-    def _exchange(
-        self, path: str, body: bytes, content_type: str, query: Optional[Dict[str, Any]]
-    ) -> urllib3.BaseHTTPResponse:
-        url = self.server_url + path
-        if query:
-            url += "?" + "&".join(f"{key}={json.dumps(value)}" for key, value in query.items())
-        return self._pool.request(
-            "POST",
-            url,
-            body=body,
-            headers={"Content-Type": content_type},
-            timeout=urllib3.Timeout(connect=self.connect_timeout_s, read=self.timeout_s),
-            redirect=False,
-            preload_content=False,
-        )
-
-    def _pause(self, attempt: int) -> float:
-        longest = min(MAX_BACKOFF_S, self.backoff_s * 2**attempt)
-        return random.uniform(longest / 2, longest)  # jitter, so that many boards do not come back all at once
-
-    def _failure(self, error: Exception, attempts: int) -> str:
-        tries = f"{attempts} attempts" if attempts > 1 else "1 attempt"
-        if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-            return (
-                f"the server at {self.server_url} did not answer within {self.timeout_s:g} s; "
-                "is it overloaded? --timeout gives it longer"
-            )
-        return (
-            f"cannot reach the server at {self.server_url} ({_reason(error)}, {tries}); "
-            "is it running there? Start it with `ppsplit serve`"
-        )
-
-    def _rejection(self, status: int, content: bytes, wait_s: float) -> ServerRejectedError:
-        code, message = "", content[:200].decode("utf-8", "replace")
+    def _try(self, index: int, target: str, body: bytes, content_type: str, until: float) -> Reply:
+        """One exchange, and what it says about the server. Raises LinkError."""
+        server, breaker = self.servers[index], self.breakers[index]
+        if until - time.monotonic() < LEAST_TRY_S:
+            breaker.undecided()
+            raise LinkError(f"there was no time left to ask the server at {server.url}", TIMED_OUT)
         try:
-            said = json.loads(content)["error"]
-            code, message = str(said["code"]), str(said["message"])
-        except (ValueError, KeyError, TypeError, RecursionError):
-            pass  # not our server, or something between: its own words have to do
-        if wait_s > MAX_RETRY_AFTER_S:
-            message += f" (it asks to wait {wait_s:g} s, longer than the {MAX_RETRY_AFTER_S:g} s allowed)"
-        reason = _one_line(f"{status} {code}")
-        text = f"the server at {self.server_url} said no ({reason}): {_one_line(message)}"
-        return ServerRejectedError(text, status, code)
+            reply = server.post(target, body, content_type, until, self.connect_timeout_s)
+        except ServerRejectedError as error:
+            if _is_of_the_server(error):
+                breaker.failed(error.reason, for_all=True)
+            elif error.wait_s:
+                breaker.hold(error.wait_s, error.reason)
+            elif may_retry(error.status, error.code):
+                breaker.failed(error.reason)
+            else:
+                breaker.undecided()  # this frame's own fault
+            self._probers[index].wake()
+            raise
+        except LinkError as error:
+            breaker.failed(error.reason)
+            self._probers[index].wake()
+            raise
+        except BaseException:
+            breaker.undecided()
+            raise
+        breaker.succeeded()
+        return reply
+
+    def _pause(self, rounds: int, end: float) -> bool:
+        """Wait before another round; False where the time does not allow it."""
+        longest = min(MAX_BACKOFF_S, self.backoff_s * 2 ** (rounds - 1))
+        pause_s = random.uniform(longest / 2, longest)  # jitter, so that many boards do not come back all at once
+        held_s = min(breaker.held_s() for breaker in self.breakers)
+        pause_s = held_s or pause_s
+        if time.monotonic() + pause_s + LEAST_TRY_S >= end:
+            return False
+        self._sleep(pause_s)
+        return True
 
 
-def _read(response: urllib3.BaseHTTPResponse, server_url: str) -> bytes:
-    """The whole body, within bounds. urllib3 raises when it is shorter than announced."""
-    chunks, size = [], 0
-    for chunk in response.stream(CHUNK_BYTES, decode_content=False):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_ANSWER_BYTES:
-            response.close()
-            raise LinkError(f"the server at {server_url} answered with more than {MAX_ANSWER_BYTES} bytes")
-    response.release_conn()
-    return b"".join(chunks)
+def _may_pass(error: LinkError) -> bool:
+    """Whether the same request may well be answered when it is sent again."""
+    if isinstance(error, ServerRejectedError):
+        return may_retry(error.status, error.code)
+    return error.reason in RETRIED_REASONS
 
 
-def _is_safe_to_retry(error: Exception) -> bool:
-    """Whether trying again may help soon: not after the server has already used up the whole read timeout."""
-    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
-        return False
-    # a connection that did not come about (these are TimeoutErrors to urllib3), or broke; not bad TLS or bad encoding
-    kinds = (urllib3.exceptions.TimeoutError, urllib3.exceptions.NewConnectionError, urllib3.exceptions.ProtocolError)
-    return isinstance(error, (*kinds, OSError))
+def _is_of_the_server(error: LinkError) -> bool:
+    """Whether this server refuses every frame, and another one may not."""
+    return isinstance(error, ServerRejectedError) and error.status in REFUSED_FOR_ALL
 
 
-def _retry_after_s(response: urllib3.BaseHTTPResponse) -> float:
-    """Seconds the server asks to wait; 0 where it asks nothing, or gives a clock time (clocks jump)."""
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isdecimal() and len(text) < 10 else 0.0
-
-
-def _reason(error: BaseException) -> str:
-    """The system's own words at the bottom of urllib3's exception, on one line."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    words = str(error.strerror) if isinstance(error, OSError) and error.strerror else str(error)
-    return _one_line(words) or type(error).__name__
-
-
-def _one_line(text: str) -> str:
-    """On one line, and what a terminal would obey rather than show as escapes: the text is the server's."""
-    words = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
+def _told(error: LinkError, attempts: int) -> LinkError:
+    """The same, with what the user may want to know of the attempts."""
+    if isinstance(error, ServerRejectedError) or attempts < 2:
+        return error
+    told = LinkError(f"{error} ({attempts} attempts)", error.reason)
+    told.__cause__ = error
+    return told

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Dict, List, Sequence, Tuple
 
-from ppsplit.edge.client import EdgeResult
+from ppsplit.edge.answer import EdgeResult
 from ppsplit.edge.timing import STAGES
 
 

@@ -9,18 +9,33 @@ import threading
 import time
 from typing import Callable, Iterator, List, Tuple
 
+from ppsplit.wire.http import DIGEST_HEADER, REQUEST_ID_HEADER, content_digest
+
 Act = Callable[[socket.socket], None]
 
 
 def answer(status: int, body: bytes = b"", *headers: str, content_type: str = "application/json") -> Act:
-    """Read a request, answer it, keep the connection."""
+    """Read a request, answer it as wire/FORMAT.md section 6 says, keep the connection. `headers` replace its own."""
 
     def act(connection: socket.socket) -> None:
-        read_request(connection)
-        lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(body)}", f"Content-Type: {content_type}", *headers]
+        head, _ = read_request(connection)
+        told = [
+            f"Content-Length: {len(body)}",
+            f"Content-Type: {content_type}",
+            f"{REQUEST_ID_HEADER}: {header(head, REQUEST_ID_HEADER)}",
+            f"{DIGEST_HEADER}: {content_digest(body)}",
+        ]
+        ours = {line.partition(":")[0] for line in headers}
+        lines = [f"HTTP/1.1 {status} X", *(line for line in told if line.partition(":")[0] not in ours), *headers]
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
 
     return act
+
+
+def header(head: bytes, name: str) -> str:
+    """The value of a request's header, "" where it has none."""
+    lines = (line.partition(b":") for line in head.split(b"\r\n"))
+    return next((value.strip().decode() for key, _, value in lines if key.lower() == name.lower().encode()), "")
 
 
 def send(data: bytes) -> Act:
@@ -47,6 +62,14 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
+def stop_reading(connection: socket.socket) -> None:
+    """Read a little of a request and then nothing, so that the client cannot send the rest."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.recv(10)
+    time.sleep(3)
+    connection.close()
+
+
 def stay_silent(connection: socket.socket) -> None:
     """Read a request and never answer."""
     read_request(connection)
@@ -55,11 +78,11 @@ def stay_silent(connection: socket.socket) -> None:
 
 
 def drip(head: bytes) -> Act:
-    """Read a request, send these bytes and then a byte at a time, with never a long silence."""
+    """Read a request, send these bytes, its id for ID, and then a byte at a time, with never a long silence."""
 
     def act(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(head)
+        asked, _ = read_request(connection)
+        connection.sendall(head.replace(b"ID", f"{REQUEST_ID_HEADER}: {header(asked, REQUEST_ID_HEADER)}".encode()))
         for _ in range(1000):
             connection.sendall(b"1")
             time.sleep(0.05)
@@ -67,8 +90,8 @@ def drip(head: bytes) -> Act:
     return act
 
 
-def read_request(connection: socket.socket) -> bytes:
-    """A whole request with its body; raises ConnectionError when the client has gone."""
+def read_request(connection: socket.socket) -> Tuple[bytes, bytes]:
+    """A whole request: its head, its body; raises ConnectionError when the client has gone."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _some(connection)
@@ -76,7 +99,7 @@ def read_request(connection: socket.socket) -> bytes:
     lengths = [int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     while len(body) < sum(lengths):
         body += _some(connection)
-    return body
+    return head, body
 
 
 def _some(connection: socket.socket) -> bytes:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ppsplit.bundle import TAIL, Bundle
-from ppsplit.edge.client import EdgeClient, EdgeResult, JpegClient, LocalClient
+from ppsplit.edge.answer import EdgeResult
+from ppsplit.edge.client import EdgeClient, JpegClient, LocalClient
 from ppsplit.edge.head import Head
 from ppsplit.edge.link import Link
 from ppsplit.edge.timing import STAGES

@@ -34,10 +34,12 @@ class Run:
 
     def __init__(self, bundle: Path, photos: Path, output: Path, url: str) -> None:
         self.output = output
-        self._arguments = ["--bundle", str(bundle), "--input", str(photos), "--output", str(output), "--server", url]
+        self._arguments = ["--bundle", str(bundle), "--input", str(photos), "--output", str(output)]
+        self._url = url
 
     def __call__(self, *arguments: str) -> int:
-        return main([*self._arguments, *arguments])
+        server = [] if "--server" in arguments else ["--server", self._url]  # a second one would be asked, too
+        return main([*self._arguments, *server, *arguments])
 
     def report(self) -> Dict[str, Any]:
         return json.loads((self.output / "detections.json").read_text())
@@ -147,7 +149,8 @@ def test_nobody_at_the_servers_address_is_one_line_and_exit_code_1(client: Run, 
     assert client("--server", url, "--retries", "1") == 1
     captured = capsys.readouterr()
     assert len(captured.err.splitlines()) == 1
-    assert f"cannot reach the server at {url} (Connection refused, 2 attempts)" in one_error_line(captured)
+    line = one_error_line(captured)
+    assert f"cannot reach the server at {url} (Connection refused)" in line and line.endswith("(2 attempts)")
 
 
 def test_a_server_that_says_no_is_one_line(client: Run, capsys: Any) -> None:

@@ -9,12 +9,27 @@ from typing import Any, Callable, List
 
 import pytest
 
+from ppsplit.edge.breaker import FAILURES
 from ppsplit.edge.link import MAX_BACKOFF_S, Link
 from ppsplit.errors import ConfigError, LinkError, ServerRejectedError
-from tests.edge.scripted_server import Act, answer, drip, hang_up, reset, scripted, send, stay_silent
+from ppsplit.wire.http import DIGEST_HEADER, REQUEST_ID_HEADER, TIMEOUT_HEADER, content_digest
+from tests.edge.scripted_server import (
+    Act,
+    answer,
+    drip,
+    hang_up,
+    header,
+    read_request,
+    reset,
+    scripted,
+    send,
+    stay_silent,
+    stop_reading,
+)
 
 OK = answer(200, b'{"fine": 1}')
 REFUSAL = json.dumps({"error": {"code": "wrong_bundle", "message": "another\nbundle"}}).encode()
+DAMAGED = json.dumps({"error": {"code": "bad_digest", "message": "the body does not match"}}).encode()
 CUT_OFF = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf"
 
 
@@ -33,12 +48,18 @@ def make(url: str, pauses: List[float], **options: Any) -> Link:
         ([send(CUT_OFF), OK], 1),
         ([send(b"garbage\r\n\r\n"), OK], 1),
         ([answer(503), hang_up, OK], 2),
+        ([answer(408), answer(425), answer(429), answer(500), OK], 4),
+        ([answer(400, DAMAGED), OK], 1),
+        ([answer(200, b"other", f"{REQUEST_ID_HEADER}: another"), OK], 1),
+        ([answer(200, b"other", f"{DIGEST_HEADER}: {content_digest(b'more')}"), OK], 1),
+        ([answer(200, b"other", f"{DIGEST_HEADER}: md5=:AAAA:"), OK], 1),
+        ([send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nother"), OK], 1),
     ],
 )
 def test_what_may_pass_is_tried_again(acts: List[Act], pauses: int) -> None:
     waited: List[float] = []
     with scripted(acts) as (url, done):
-        reply = make(url, waited).post("/v1/infer", b"x" * 1000, "text/plain")
+        reply = make(url, waited, retries=4).post("/v1/infer", b"x" * 1000, "text/plain")
     assert (reply.body, reply.content_type, reply.sent_bytes) == (b'{"fine": 1}', "application/json", 1000)
     assert len(waited) == pauses
     assert len(done) == len(acts)
@@ -55,7 +76,7 @@ def test_retries_are_bounded(act: Act) -> None:
     assert url in str(caught.value)
 
 
-@pytest.mark.parametrize("status", [400, 409, 413, 422, 500, 301, 204])
+@pytest.mark.parametrize("status", [400, 401, 404, 409, 413, 415, 422, 301, 204])
 def test_a_no_is_not_asked_again(status: int) -> None:
     waited: List[float] = []
     with scripted([answer(status, REFUSAL if status != 204 else b"", "Location: http://127.0.0.1:1/")]) as (url, _):
@@ -84,8 +105,8 @@ def test_retry_after_is_obeyed_within_bounds() -> None:
     waited: List[float] = []
     with scripted([answer(503, b"", "Retry-After: 2"), answer(503, b"", "Retry-After: soon"), OK]) as (url, _):
         make(url, waited).post("/", b"", "text/plain")
-    assert waited[0] == 2.0
-    assert 0 < waited[1] < 1
+    assert 1.9 < waited[0] <= 2.0
+    assert 0 < waited[1] < 2  # what is left of the two seconds, in which nobody slept
     waited.clear()
     with scripted([answer(503, REFUSAL, "Retry-After: 3600")]) as (url, _):
         with pytest.raises(ServerRejectedError, match="asks to wait 3600 s"):
@@ -139,10 +160,10 @@ def test_silence_ends_at_the_timeout_and_is_not_tried_again() -> None:
     "head",
     [
         b"HTTP/1.1 200 OK\r\nX: ",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
+        b"HTTP/1.1 200 OK\r\nID\r\nContent-Length: 1000\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nID\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nID\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nID\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n",
     ],
 )
 def test_drops_end_at_the_timeout_too(head: bytes) -> None:
@@ -153,6 +174,104 @@ def test_drops_end_at_the_timeout_too(head: bytes) -> None:
             make(url, waited, timeout_s=0.3).post("/", b"", "text/plain")
     assert time.monotonic() - start < 2
     assert not waited
+
+
+def test_sending_is_under_the_timeout_too() -> None:
+    start = time.monotonic()
+    with scripted([stop_reading, OK]) as (url, _):
+        with pytest.raises(LinkError, match="did not answer within") as caught:
+            make(url, [], timeout_s=0.3).post("/", bytes(30_000_000), "text/plain")
+    assert time.monotonic() - start < 2
+    assert caught.value.reason == "timed_out"
+
+
+def test_a_frames_deadline_comes_before_the_timeout_and_before_retries() -> None:
+    waited: List[float] = []
+    with scripted([stay_silent]) as (url, _):
+        with pytest.raises(LinkError, match="did not answer"):
+            make(url, waited, timeout_s=60).post("/", b"", "text/plain", deadline=time.monotonic() + 0.2)
+    with scripted([answer(503, REFUSAL, "Retry-After: 2")]) as (url, _):
+        with pytest.raises(ServerRejectedError, match="asks to wait 2 s"):
+            make(url, waited).post("/", b"", "text/plain", deadline=time.monotonic() + 1)
+    with scripted([]) as (url, done):
+        with pytest.raises(LinkError, match="no time left"):
+            make(url, waited).post("/", b"", "text/plain", deadline=time.monotonic() - 1)
+    assert not waited and not done
+
+
+def test_the_headers_say_what_the_contract_wants() -> None:
+    seen: List[bytes] = []
+
+    def look(connection: socket.socket) -> None:
+        seen.append(connection.recv(65536, socket.MSG_PEEK))
+        OK(connection)
+
+    with scripted([look, look]) as (url, _):
+        link = make(url, [], token="s3cret")
+        for _ in range(2):
+            link.post("/", b"body", "text/plain", deadline=time.monotonic() + 1.5)
+    heads = [data.partition(b"\r\n\r\n")[0] for data in seen]
+    for head in heads:
+        assert header(head, "Authorization") == "Bearer s3cret"
+        assert header(head, DIGEST_HEADER) == content_digest(b"body")
+        assert 1000 < int(header(head, TIMEOUT_HEADER)) <= 1500
+    assert header(heads[0], REQUEST_ID_HEADER) != header(heads[1], REQUEST_ID_HEADER)
+
+
+def test_a_second_answer_on_the_connection_is_nobodys() -> None:
+    def twice(connection: socket.socket) -> None:
+        head, _ = read_request(connection)
+        told = f"{REQUEST_ID_HEADER}: {header(head, REQUEST_ID_HEADER)}\r\n{DIGEST_HEADER}: {content_digest(b'1')}"
+        once = f"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n{told}\r\n\r\n1".encode()
+        connection.sendall(once)
+        time.sleep(0.2)
+        connection.sendall(once)
+        connection.close()
+
+    with scripted([twice, answer(200, b"2")]) as (url, done):
+        link = make(url, [])
+        assert link.post("/", b"", "text/plain").body == b"1"
+        time.sleep(0.4)
+        assert link.post("/", b"", "text/plain").body == b"2"
+    assert done == [1, 2]
+
+
+@pytest.mark.parametrize("act", [answer(503), answer(401), answer(409, REFUSAL), hang_up])
+def test_the_next_server_is_asked_at_once(act: Act) -> None:
+    waited: List[float] = []
+    with scripted([act]) as (first, _), scripted([answer(200, b"second")]) as (second, _):
+        reply = Link([first, second], sleep=waited.append).post("/", b"", "text/plain")
+    assert (reply.body, reply.server_url) == (b"second", second)
+    assert not waited
+
+
+def test_a_silent_first_server_leaves_time_for_the_second() -> None:
+    with scripted([stay_silent]) as (first, _), scripted([answer(200, b"second")]) as (second, _):
+        reply = Link([first, second], timeout_s=1).post("/", b"", "text/plain")
+    assert reply.body == b"second"
+
+
+def test_failing_fast_asks_nobody_while_the_circuit_is_open() -> None:
+    with scripted([hang_up] * 9) as (url, done):
+        link = make(url, [], fail_fast=True, retries=9)
+        with pytest.raises(LinkError, match="cannot reach"):
+            link.post("/", b"", "text/plain")
+        with pytest.raises(LinkError, match="no server is worth asking") as caught:
+            link.post("/", b"", "text/plain")
+        link.close()
+    assert caught.value.reason == "broken"
+    assert len(done) == FAILURES
+
+
+def test_a_server_that_asks_for_time_is_left_alone() -> None:
+    with scripted([answer(503, REFUSAL, "Retry-After: 9"), OK]) as (url, done):
+        link = make(url, [], fail_fast=True)
+        for _ in range(3):
+            with pytest.raises(LinkError) as caught:
+                link.post("/", b"", "text/plain")
+            assert caught.value.reason == "wrong_bundle"
+        link.close()
+    assert len(done) == 1
 
 
 def test_a_connection_that_was_late_but_not_too_late_is_as_good_as_new() -> None:
@@ -180,7 +299,7 @@ def test_nobody_there_is_one_clear_line() -> None:
         port = listener.getsockname()[1]
     waited: List[float] = []
     with pytest.raises(
-        LinkError, match=rf"cannot reach the server at http://127.0.0.1:{port} \(Connection refused, 4 att"
+        LinkError, match=rf"cannot reach the server at http://127.0.0.1:{port} \(Connection refused\).* \(4 attempts\)"
     ):
         make(f"http://127.0.0.1:{port}/", waited).post("/", b"", "text/plain")
     assert len(waited) == 3
@@ -198,13 +317,12 @@ def test_what_is_no_address_is_refused_at_once(url: str) -> None:
 
 
 def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ppsplit.edge.link.MAX_ANSWER_BYTES", 1_000_000)
+    monkeypatch.setattr("ppsplit.edge.exchange.MAX_ANSWER_BYTES", 1_000_000)
 
     def flood(connection: socket.socket) -> None:
-        from tests.edge.scripted_server import read_request
-
-        read_request(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")
+        head, _ = read_request(connection)
+        told = f"{REQUEST_ID_HEADER}: {header(head, REQUEST_ID_HEADER)}".encode()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n" + told + b"\r\n\r\n")
         while True:
             connection.sendall(bytes(65536))
 
@@ -217,8 +335,8 @@ def test_the_query_is_sent() -> None:
     seen: List[bytes] = []
 
     def look(connection: socket.socket) -> None:
-        seen.append(connection.recv(65536))
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        seen.append(connection.recv(65536, socket.MSG_PEEK))
+        OK(connection)
 
     wrapped: Callable[[socket.socket], None] = look
     with scripted([wrapped]) as (url, _):

@@ -11,7 +11,7 @@ import pytest
 
 from ppsplit.detections import Detections
 from ppsplit.edge import report
-from ppsplit.edge.client import EdgeResult
+from ppsplit.edge.answer import EdgeResult
 from ppsplit.edge.draw import class_colour, draw_detections
 from ppsplit.edge.progress import ProgressBar
 from ppsplit.edge.report import ImageRecord, build_report, peak_rss_bytes, summary_lines
@@ -85,7 +85,8 @@ def test_peak_memory_grows_and_has_a_fallback(monkeypatch: pytest.MonkeyPatch) -
     large = np.ones(200_000_000, np.uint8)
     with_large = peak_rss_bytes()
     del large
-    assert peak_rss_bytes() >= with_large >= before > 10_000_000  # the most there ever was, not what is left
+    # the most there ever was, not what is left; the kernel adds up each thread's pages a little late
+    assert peak_rss_bytes() + 2**20 >= with_large >= before > 10_000_000
     monkeypatch.setattr(report, "open", lambda *_, **__: io.StringIO("Name: x\n"), raising=False)
     assert peak_rss_bytes() > 10_000_000
 
