@@ -39,6 +39,7 @@ class Runtime(ABC):
 
         Raises:
             InferenceRuntimeError: an input is missing or does not fit, or another thread ran the program before.
+            MemoryError: there is not enough; the program can be run again.
         """
 
     def named(self, outputs: Sequence[str]) -> Runtime:

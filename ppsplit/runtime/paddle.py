@@ -21,6 +21,7 @@ from ppsplit.runtime.pdiparams import encode_params
 from ppsplit.runtime.threads import OneThread
 
 GPU_MEMORY_MB = 256  # taken at first; Paddle takes more as it needs it
+ONEDNN_NO_MEMORY = "could not create a memory object"
 ON_CPU = Compute()
 _STDERR_LOCK = threading.Lock()  # file descriptor 2 is the whole process's
 
@@ -85,6 +86,8 @@ class PaddleRuntime(Runtime):
         try:
             self._predictor.run()
         except (RuntimeError, ValueError) as error:
+            if ONEDNN_NO_MEMORY in str(error):
+                raise MemoryError(f"oneDNN {error}") from error  # as Paddle says it where it is its own memory
             raise InferenceRuntimeError(f"Paddle Inference refused the input: {error}") from error
         return {
             name: self._predictor.get_output_handle(handle).copy_to_cpu()
