@@ -65,7 +65,7 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions)
         InferenceRuntimeError: the runtime is not installed, or the decode family is unknown.
     """
     logs.set_up(options.log)
-    _check_access(options)
+    check_access(options)
     service = make_service(
         bundles, engine, options.max_requests, options.tokens, options.rate, options.timeout_s, options.unload_after_s
     )
@@ -83,7 +83,8 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions)
     return 0
 
 
-def _check_access(options: ServeOptions) -> None:
+def check_access(options: ServeOptions) -> None:
+    """Raise ConfigError where other machines would be let in without a token, unless that is wished."""
     if options.tokens is None and not options.insecure and not is_loopback(options.host):
         raise ConfigError(
             f"{options.host} can be reached from other machines, and everybody there could use this server; "

@@ -1,0 +1,66 @@
+"""A Ray cluster to work on: one that runs already, or one of this process's own. Ray is imported when asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import math
+import os
+from typing import Iterator, Optional
+
+from ppsplit.errors import ConfigError
+
+OBJECT_STORE_BYTES = 200 * 2**20  # arguments and results pass through it, features do not
+
+# Ray unpickles what comes to its ports. So those of our own cluster are on loopback (the variable's name is older than
+# its use: whether other machines may join), and whoever asks there must show Ray's token, from ~/.ray.
+OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
+
+
+def check_ray() -> None:
+    """Raise ConfigError where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise ConfigError(
+            "--ray needs the package ray, which is not installed; run `make ray`, or install ppsplit[ray]"
+        )
+
+
+@contextlib.contextmanager
+def cluster(address: Optional[str], cpus: float) -> Iterator[None]:
+    """Be connected to a cluster while the block runs.
+
+    Args:
+        address: of a cluster that runs, "auto" for the one that this machine belongs to; None starts one on this
+            machine alone, which other machines cannot reach and which ends with the block.
+        cpus: what a cluster of our own has to give out. Ray places by these numbers and holds nobody to them, so they
+            may be more than there are cores.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster at the address.
+    """
+    check_ray()
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else Ray tells its makers what runs here; it looks when imported
+    import ray
+
+    try:
+        if address is not None:
+            ray.init(address=address, logging_level=logging.WARNING)
+        else:
+            os.environ.update(OWN)
+            ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)),
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+            )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"there is no Ray cluster at {address!r} that can be used ({error}); see `ray status`, start one with "
+            "`ray start --head`, or leave the address out for one of this machine's own"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
