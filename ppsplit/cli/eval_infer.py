@@ -11,7 +11,7 @@ from ppsplit.bundle import Bundle
 from ppsplit.cli.options import Names
 from ppsplit.cli.progress import row_progress
 from ppsplit.cli.tables import print_table
-from ppsplit.cloud.ray_cluster import check_ray
+from ppsplit.cloud.ray_cluster import prepare_ray
 from ppsplit.data.class_folder import ClassFolder
 from ppsplit.data.coco import CocoSet
 from ppsplit.decode import CLASSIFY
@@ -65,7 +65,7 @@ def eval_infer(
 
 
 def _shards(address: Optional[str]) -> Measure:
-    check_ray()
+    prepare_ray(address)
     from ppsplit.evaluate.ray_shards import Shards  # brings Ray
 
     return Shards(address)

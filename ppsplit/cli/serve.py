@@ -7,7 +7,7 @@ from typing import List, Literal, Optional
 
 from ppsplit.cloud import programs, room, server, service, shelf
 from ppsplit.cloud.programs import EngineOptions
-from ppsplit.cloud.ray_cluster import check_ray
+from ppsplit.cloud.ray_cluster import prepare_ray
 from ppsplit.cloud.server import ServeOptions
 from ppsplit.runtime.compute import Compute
 
@@ -68,7 +68,7 @@ def serve(
     options = ServeOptions(host, port, max_requests, timeout_s, tokens, insecure, rate, log, unload_after_s)
     if not ray:
         return server.serve(bundle, options, engine)
-    check_ray()
+    prepare_ray(ray_address)
     from ppsplit.cloud import ray_serve  # brings Ray
 
     plan = ray_serve.Plan(ray_address, replicas, max_replicas, replica_cpus)

@@ -65,13 +65,15 @@ class Mount:
         """The app's answer; a body that is too long is not read to its end, and refused by the app."""
         environment = _environment(head)
         limit = self._service.shelf.max_body_bytes
+        length = int(environment.get("CONTENT_LENGTH", 0))
         environment["wsgi.input"] = io.BytesIO()
-        if int(environment.get("CONTENT_LENGTH", 0)) <= limit:
+        if length <= limit:
             try:
                 body = await asyncio.wait_for(_read(chunks, limit), self._request_timeout_s)
-                environment["wsgi.input"] = io.BytesIO(body)
+                environment["wsgi.input"], length = io.BytesIO(body), len(body)
             except asyncio.TimeoutError:
-                environment["wsgi.input"] = _Late()
+                environment["wsgi.input"], length = _Late(), 1
+        environment["CONTENT_LENGTH"] = str(length)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, environment)
 
     def close(self) -> None:
@@ -88,15 +90,12 @@ class Mount:
 class _Late(io.RawIOBase):
     """In place of a body that did not come within its time."""
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
+    def readinto(self, buffer: Any) -> int:
         raise RequestTimeout("the body did not come in time; send it again")
 
 
 async def _read(chunks: AsyncIterator[bytes], limit: int) -> bytes:
-    """The body, or its beginning when it is longer than `limit`."""
+    """The body, or its beginning, which is longer than `limit`, too."""
     body = bytearray()
     async for chunk in chunks:
         body += chunk
@@ -122,7 +121,6 @@ def _environment(head: Head) -> Dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
-        "wsgi.input_terminated": True,  # a chunked body ends where its last chunk did
         BEGAN: time.monotonic(),
     }
     for name, value in head.headers:

@@ -7,28 +7,37 @@ import importlib.util
 import logging
 import math
 import os
+import socket
 from typing import Iterator, Optional
 
 from ppsplit.errors import ConfigError
 
 OBJECT_STORE_BYTES = 200 * 2**20  # arguments and results pass through it, features do not
-
+CONNECT_TIMEOUT_S = 5.0
 # Ray unpickles what comes to its ports. So those of our own cluster are on loopback (the variable's name is older than
 # its use: whether other machines may join), and whoever asks there must show Ray's token, from ~/.ray.
 OWN = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}
 
 
-def check_ray() -> None:
-    """Raise ConfigError where Ray is not installed."""
+def prepare_ray(address: Optional[str]) -> None:
+    """Set what Ray reads from the environment when it is imported; to be called before that.
+
+    Args:
+        address: as for `cluster`.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
     if importlib.util.find_spec("ray") is None:
-        raise ConfigError(
-            "--ray needs the package ray, which is not installed; run `make ray`, or install ppsplit[ray]"
-        )
+        raise ConfigError("--ray needs the package ray, which is not here; run `make ray`, or install ppsplit[ray]")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else Ray tells its makers what runs here
+    if address is None:
+        os.environ.update(OWN)
 
 
 @contextlib.contextmanager
 def cluster(address: Optional[str], cpus: float) -> Iterator[None]:
-    """Be connected to a cluster while the block runs.
+    """Be connected to a cluster while the block runs, after `prepare_ray`.
 
     Args:
         address: of a cluster that runs, "auto" for the one that this machine belongs to; None starts one on this
@@ -37,17 +46,15 @@ def cluster(address: Optional[str], cpus: float) -> Iterator[None]:
             may be more than there are cores.
 
     Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
+        ConfigError: there is no cluster at the address.
     """
-    check_ray()
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else Ray tells its makers what runs here; it looks when imported
     import ray
 
     try:
         if address is not None:
+            _check_reachable(address)
             ray.init(address=address, logging_level=logging.WARNING)
         else:
-            os.environ.update(OWN)
             ray.init(
                 address="local",
                 num_cpus=max(os.cpu_count() or 1, math.ceil(cpus)),
@@ -55,7 +62,7 @@ def cluster(address: Optional[str], cpus: float) -> Iterator[None]:
                 include_dashboard=False,
                 logging_level=logging.WARNING,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"there is no Ray cluster at {address!r} that can be used ({error}); see `ray status`, start one with "
             "`ray start --head`, or leave the address out for one of this machine's own"
@@ -64,3 +71,10 @@ def cluster(address: Optional[str], cpus: float) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; Ray itself would try for more than a minute."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()

@@ -51,7 +51,7 @@ class Shards:
         """As `measured`; `progress` is told of shards, not of rows.
 
         Raises:
-            ConfigError: Ray is not installed, or there is no such cluster.
+            ConfigError: there is no such cluster.
             PPSplitError: a half failed.
         """
         images = sorted(folder.iterdir())
