@@ -53,7 +53,7 @@ def eval_infer(
         json: Where to write the table.
         plot: Where to draw AP against bytes.
         ray: Deal the images out over a Ray cluster, by default one of this machine's own; `make ray` installs Ray.
-        ray_address: With --ray, a cluster that runs; auto for this machine's.
+        ray_address: With --ray, a cluster that runs; auto for the one this machine belongs to.
     """
     labelled = _labelled(Bundle.open(bundle), images, data)
     if bit_error_rate:

@@ -58,8 +58,8 @@ def serve(
         log: text for faults alone, json for a line for each request, too; on stderr.
         unload_after_s: How long an old version of a bundle is kept after it was last asked for.
         ray: Serve from replicas on Ray Serve, which `make ray` installs; all other options are then each replica's.
-        ray_address: A cluster that runs, auto for this machine's: the service is put there, in place of one that was
-            there before, and stays. Without it, a cluster on this machine alone, until Ctrl-C.
+        ray_address: A cluster that runs, auto for the one this machine belongs to: the service is put there, in place
+            of one that was there before, and stays. Without it, a cluster on this machine alone, until Ctrl-C.
         replicas: With --ray, how many processes serve.
         max_replicas: With --ray, let the load decide, between --replicas and so many.
         replica_cpus: With --ray, CPUs of the cluster that a replica takes; as many as --threads, as a rule.

@@ -10,6 +10,7 @@ import os
 import socket
 from typing import Iterator, Optional
 
+from ppsplit.cloud.rate import is_loopback
 from ppsplit.errors import ConfigError
 
 OBJECT_STORE_BYTES = 200 * 2**20  # arguments and results pass through it, features do not
@@ -31,7 +32,7 @@ def prepare_ray(address: Optional[str]) -> None:
     if importlib.util.find_spec("ray") is None:
         raise ConfigError("--ray needs the package ray, which is not here; run `make ray`, or install ppsplit[ray]")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # else Ray tells its makers what runs here
-    if address is None:
+    if address is None or is_loopback(address.rpartition(":")[0]):
         os.environ.update(OWN)
 
 
@@ -41,7 +42,7 @@ def cluster(address: Optional[str], cpus: float) -> Iterator[None]:
 
     Args:
         address: of a cluster that runs, "auto" for the one that this machine belongs to; None starts one on this
-            machine alone, which other machines cannot reach and which ends with the block.
+            machine alone, which other machines cannot reach and which ends with the block. "auto" does not find it.
         cpus: what a cluster of our own has to give out. Ray places by these numbers and holds nobody to them, so they
             may be more than there are cores.
 

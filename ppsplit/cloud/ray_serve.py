@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, AsyncIterator, Dict, Optional, Sequence
 
+import ray
 import ray.serve
+from ray.exceptions import RayError
 from ray.serve.context import _get_global_client
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -137,7 +139,8 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions,
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())
-        print(f"serving {names} on {url} (Ctrl-C ends it)", flush=True)
+        here = ray.get_runtime_context().gcs_address
+        print(f"serving {names} on {url} (Ctrl-C ends it, --ray-address {here} updates it)", flush=True)
         ended.wait()
         ray.serve.shutdown()  # after what was begun
     return 0
@@ -168,7 +171,7 @@ def deploy(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions
     paths = [Path(path).resolve() for path in bundles]
     try:
         ray.serve.run(deployment.bind(paths, options, engine), name=APPLICATION, route_prefix="/")
-    except RuntimeError as error:
+    except (RuntimeError, RayError) as error:
         raise InferenceRuntimeError(
             f"the replicas did not start ({error}); see whether the cluster has {plan.all_cpus} CPUs to give out and "
             "every machine of it the bundle at the same path, and Ray's logs in /tmp/ray/session_latest/logs/serve"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -35,8 +36,8 @@ class Cluster(NamedTuple):
 
     url: str
     process: "subprocess.Popen[str]"
+    address: str
     options: List[str]
-    environment: Dict[str, str]
 
     def replicas(self) -> List[int]:
         """Process ids of the replicas that this cluster has now; of no other cluster's."""
@@ -46,8 +47,8 @@ class Cluster(NamedTuple):
 
     def redeploy(self, *options: str) -> str:
         """Serve otherwise from the same cluster, by a second command; returns what it printed."""
-        command = [sys.executable, "tools/serve.py", "--ray", "--ray-address", "auto", *self.options, *options]
-        done = subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=300)
+        command = [sys.executable, "tools/serve.py", "--ray", "--ray-address", self.address, *self.options, *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -60,17 +61,19 @@ def ray_cluster(bundle: Path, replicas: int, folder: Path) -> Iterator[Cluster]:
     tokens = folder / "tokens"
     tokens.write_text(TOKEN + "\n")
     scratch = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # the paths of sockets in it must be short
-    environment = {**os.environ, "RAY_TMPDIR": scratch}  # so that "auto" finds this cluster and no other
+    environment = {**os.environ, "RAY_TMPDIR": scratch}
     options = ["--port", str(port), "--replica-cpus", "0.5", "--tokens", str(tokens)]
     command = [sys.executable, "-u", "tools/serve.py", "--ray", "--bundle", str(bundle), "--replicas", str(replicas)]
+    log = folder / "stderr"
     process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        [*command, *options], stdout=subprocess.PIPE, stderr=log.open("w"), text=True, env=environment
     )
     try:
         assert process.stdout is not None
-        assert any("Ctrl-C" in line for line in process.stdout), "the cluster never got ready"
+        found = next(filter(None, (re.search(r"--ray-address (\S+)", line) for line in process.stdout)), None)
+        assert found, log.read_text()[-2000:]
         threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would stop it
-        yield Cluster(f"http://127.0.0.1:{port}", process, options, environment)
+        yield Cluster(f"http://127.0.0.1:{port}", process, found[1], options)
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -108,7 +111,7 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, more: int, seconds: float = 120) -> None:
+    def wait_for(self, more: int, seconds: float = 240) -> None:
         """Until so many more frames are answered."""
         until, end = self.answered + more, time.monotonic() + seconds
         while self.answered < until:
@@ -161,7 +164,7 @@ def wrong(body: bytes, bundle: Bundle, expected: Dict[str, np.ndarray]) -> str:
     return "" if max(off.values()) < 1e-4 else f"outputs are off by {off}"
 
 
-def await_replicas(cluster: Cluster, condition: Any, seconds: float = 120) -> None:
+def await_replicas(cluster: Cluster, condition: Any, seconds: float = 240) -> None:
     """Wait until `condition` holds of the list of process ids."""
     end = time.monotonic() + seconds
     while not condition(cluster.replicas()):
