@@ -163,7 +163,10 @@ def deploy(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions
         InferenceRuntimeError: the replicas did not start.
     """
     http = {"host": options.host, "port": options.port, "keep_alive_timeout_s": IDLE_TIMEOUT_S}
-    ray.serve.start(proxy_location="EveryNode", http_options=http, logging_config=QUIET)
+    try:
+        ray.serve.start(proxy_location="EveryNode", http_options=http, logging_config=QUIET)
+    except TimeoutError:  # it goes on starting, and a minute may be too short for it; `run` waits for it
+        ray.serve.start()
     _check_listening(options)
     if options.tokens is not None:
         options = replace(options, tokens=options.tokens.resolve())

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -103,12 +104,15 @@ def test_a_replica_killed_under_load_loses_nothing(cluster: Cluster, bundle: Pat
     assert len(before) == 3
     with Load(cluster.url, bundle) as load:
         load.wait_for(100)
+        os.kill(before[0], signal.SIGSTOP)  # so that some requests are with it when it dies
+        time.sleep(1)
         os.kill(before[0], signal.SIGKILL)
         load.wait_for(100)
         await_replicas(cluster, lambda now: len(now) == 3 and before[0] not in now)
         load.wait_for(100)
     print(f"killed: {load.answered} answered, {load.retried} retries, longest {load.longest_s:.2f} s")
     assert load.faults == []
+    assert load.retried > 0
 
 
 @pytest.mark.slow
