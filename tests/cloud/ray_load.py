@@ -27,7 +27,7 @@ from ppsplit.wire import FEATURES_TYPE, TensorMessage, pack, unpack
 from tests.cloud.requests import features_message
 
 VALUES = (0.1, 0.4, 0.7, 1.0)
-REPLICA = "ray::ServeReplica"
+REPLICA, STARTING = "ray::ServeReplica", ".initialize"  # the names that Ray gives their processes
 TOKEN = "a-token-of-some-length"
 
 
@@ -40,9 +40,10 @@ class Cluster(NamedTuple):
     options: List[str]
 
     def replicas(self) -> List[int]:
-        """Process ids of the replicas that this cluster has now; of no other cluster's."""
-        parents = {pid: parent for pid, parent, _ in _processes()}
-        named = [pid for pid, _, name in _processes() if name.startswith(REPLICA)]
+        """Process ids of the replicas of this cluster that serve now; those that still start are not counted."""
+        seen = list(_processes())
+        parents = {pid: parent for pid, parent, _ in seen}
+        named = [pid for pid, _, name in seen if name.startswith(REPLICA) and STARTING not in name]
         return [pid for pid in named if self.process.pid in _ancestors(pid, parents)]
 
     def redeploy(self, *options: str) -> str:
