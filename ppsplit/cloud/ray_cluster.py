@@ -18,10 +18,12 @@ CONNECT_TIMEOUT_S = 5.0
 # Ray unpickles what comes to its ports. So those of our own cluster are on loopback (the variable's name is older than
 # its use: whether other machines may join), and whoever asks there must show Ray's token, from ~/.ray.
 # A proxy that needs more than 5 s to start, as on a busy machine, would be taken for dead and started afresh, for ever.
+# Replicas would give way to all else that runs here: what Ray runs it takes for background work, of niceness 15.
 OWN = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_AUTH_MODE": "token",
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "120",
+    "RAY_worker_niceness": "0",
 }
 
 
