@@ -9,6 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(PYTHON_IN_VENV) -m pytest --numprocesses auto --ma
 LOCK := $(UV) pip compile --quiet --no-strip-markers --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate --python-version 3.10 $(if $(UPGRADE),--upgrade)
 LOCK_HEADER := \# Every package of .venv with its hashes. Made by `make lock` from pyproject.toml and overrides.txt.
+RAY_HEADER := \# What comes on top of requirements.txt for --ray. Made by `make lock`.
 GPU_HEADER := \# What takes the place of paddlepaddle with PADDLE=gpu. Made by `make lock`.
 
 .PHONY: help
@@ -19,6 +20,11 @@ help: ## print this list
 .PHONY: venv
 venv: ## make .venv from requirements.txt (PADDLE=gpu: with paddlepaddle-gpu); a no-op when it is there
 	@tools/setup_venv.sh $(PADDLE)
+
+.PHONY: ray
+ray: venv ## put Ray on top of .venv, from requirements-ray.txt: for serve --ray and eval-infer --ray
+	@$(PYTHON_IN_VENV) -m pip install -qq --disable-pip-version-check --no-deps --only-binary :all: \
+		--require-hashes -r requirements-ray.txt
 
 .PHONY: demo
 demo: venv ## real photos through a split YOLOv3, into output/demo/ (IMAGE=path: your own photo)
@@ -57,6 +63,9 @@ lock: ## pin requirements*.txt anew, needs uv (UPGRADE=1: to the newest versions
 	@sed -i.bak '1s|^|$(LOCK_HEADER)\n|' requirements.txt && rm requirements.txt.bak
 	@echo "paddlepaddle-gpu==2.6.2" | $(LOCK) - --no-deps --output-file requirements-gpu.txt >/dev/null
 	@sed -i.bak '1s|^|$(GPU_HEADER)\n|' requirements-gpu.txt && rm requirements-gpu.txt.bak
+	@$(LOCK) pyproject.toml --extra ray --override overrides.txt --constraint requirements.txt \
+		--output-file requirements-ray.txt >/dev/null
+	@sed -i.bak '1s|^|$(RAY_HEADER)\n|' requirements-ray.txt && rm requirements-ray.txt.bak
 
 .PHONY: clean
 clean: ## remove outputs, frozen models and caches; keeps .venv, downloads and data sets

@@ -11,6 +11,7 @@ from ppsplit.bundle import Bundle
 from ppsplit.cli.options import Names
 from ppsplit.cli.progress import row_progress
 from ppsplit.cli.tables import print_table
+from ppsplit.cloud.ray_cluster import prepare_ray
 from ppsplit.data.class_folder import ClassFolder
 from ppsplit.data.coco import CocoSet
 from ppsplit.decode import CLASSIFY
@@ -19,7 +20,7 @@ from ppsplit.evaluate.bit_error_plot import plot_bit_errors
 from ppsplit.evaluate.bit_errors import bit_error_table
 from ppsplit.evaluate.class_table import class_table
 from ppsplit.evaluate.plot import plot_against_bytes
-from ppsplit.evaluate.split_table import split_table
+from ppsplit.evaluate.split_table import Measure, split_table
 
 BOX_MEASURES, CLASS_MEASURES = ("ap", "ap50"), ("top1", "top5")
 LABELS = {"ap": "AP (IoU .50:.95)", "top1": "top-1 accuracy"}
@@ -35,6 +36,8 @@ def eval_infer(
     bit_error_rate: Names = [],  # noqa: B006  only read
     json: Path = Path("output/eval.json"),
     plot: Path = Path("output/eval.png"),
+    ray: bool = False,
+    ray_address: Optional[str] = None,
 ) -> None:
     """Measure AP (or top-1 and top-5), bytes, milliseconds and memory of every way a photo can go, for real.
 
@@ -49,12 +52,23 @@ def eval_infer(
             AP with the checksum off, and bytes with it on and damaged messages sent again.
         json: Where to write the table.
         plot: Where to draw AP against bytes.
+        ray: Deal the images out over a Ray cluster, by default one of this machine's own; `make ray` installs Ray.
+        ray_address: With --ray, a cluster that runs; auto for the one this machine belongs to.
     """
     labelled = _labelled(Bundle.open(bundle), images, data)
     if bit_error_rate:
+        if ray:
+            raise ConfigError("--bit-error-rate runs in one process; leave --ray out")
         measure_bit_errors(Bundle.open(bundle), labelled, rows, limit, bit_error_rate, json, plot)
     else:
-        measure(bundle, labelled, rows, limit, threads, json, plot)
+        measure(bundle, labelled, rows, limit, threads, json, plot, shards=_shards(ray_address) if ray else None)
+
+
+def _shards(address: Optional[str]) -> Measure:
+    prepare_ray(address)
+    from ppsplit.evaluate.ray_shards import Shards  # brings Ray
+
+    return Shards(address)
 
 
 def _labelled(bundle: Bundle, images: Path, data: Optional[Path]) -> Union[CocoSet, ClassFolder]:
@@ -80,17 +94,18 @@ def measure(
     json: Path,
     plot: Path,
     command: str = "",
+    shards: Optional[Measure] = None,
 ) -> None:
     """Measure, print, write and draw the table; `command` is noted as what made it."""
     opened = Bundle.open(bundle)
     labelled = labelled.first(limit) if limit is not None else labelled
     with row_progress() as progress:
         if isinstance(labelled, ClassFolder):
-            measures, results = CLASS_MEASURES, class_table(opened, labelled, rows, threads, progress)
+            measures, results = CLASS_MEASURES, class_table(opened, labelled, rows, threads, progress, shards)
         else:
-            measures, results = BOX_MEASURES, split_table(opened, labelled, rows, threads, progress)
+            measures, results = BOX_MEASURES, split_table(opened, labelled, rows, threads, progress, shards)
     about = {
-        "command": command or "ppsplit eval-infer",
+        "command": command or ("ppsplit eval-infer --ray" if shards else "ppsplit eval-infer"),
         "model": opened.manifest.model,
         "images": len(labelled.images),
         "cpu": cpu_name(),

@@ -8,6 +8,7 @@ from typing import Literal, Optional
 from ppsplit.cli.options import Names
 from ppsplit.cloud import programs, room, server, service, shelf
 from ppsplit.cloud.programs import EngineOptions
+from ppsplit.cloud.ray_cluster import prepare_ray
 from ppsplit.cloud.server import ServeOptions
 from ppsplit.runtime.compute import Compute
 
@@ -30,6 +31,11 @@ def serve(
     rate: Optional[str] = None,
     log: Literal["text", "json"] = "text",
     unload_after_s: float = shelf.UNLOAD_AFTER_S,
+    ray: bool = False,
+    ray_address: Optional[str] = None,
+    replicas: int = 2,
+    max_replicas: Optional[int] = None,
+    replica_cpus: float = 1.0,
 ) -> int:
     """Answer the edge's requests for one bundle or several until Ctrl-C.
 
@@ -53,7 +59,20 @@ def serve(
         rate: The most requests of each client, by token, else by address, such as 20/second.
         log: text for faults alone, json for a line for each request, too; on stderr.
         unload_after_s: How long an old version of a bundle is kept after it was last asked for.
+        ray: Serve from replicas on Ray Serve, which `make ray` installs; all other options are then each replica's.
+        ray_address: A cluster that runs, auto for the one this machine belongs to: the service is put there, in place
+            of one that was there before, and stays. Without it, a cluster on this machine alone, until Ctrl-C.
+        replicas: With --ray, how many processes serve.
+        max_replicas: With --ray, let the load decide, between --replicas and so many.
+        replica_cpus: With --ray, CPUs of the cluster that a replica takes; as many as --threads, as a rule.
     """
     engine = EngineOptions(threads, max_batch, max_wait_ms, runtime, Compute(precision, device), workers)
     options = ServeOptions(host, port, max_requests, timeout_s, tokens, insecure, rate, log, unload_after_s)
-    return server.serve([Path(path) for path in bundle], options, engine)
+    bundles = [Path(path) for path in bundle]
+    if not ray:
+        return server.serve(bundles, options, engine)
+    prepare_ray(ray_address)
+    from ppsplit.cloud import ray_serve  # brings Ray
+
+    plan = ray_serve.Plan(ray_address, replicas, max_replicas, replica_cpus)
+    return ray_serve.serve(bundles, options, engine, plan)

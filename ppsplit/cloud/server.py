@@ -66,7 +66,7 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions)
         InferenceRuntimeError: the runtime is not installed, or the decode family is unknown.
     """
     logs.set_up(options.log)
-    _check_access(options)
+    check_access(options)
     # Before Paddle is loaded: between two operators OpenMP's threads would otherwise spin, for 200 ms, on the cores
     # that are to receive and decode the next requests
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -87,7 +87,8 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions)
     return 0
 
 
-def _check_access(options: ServeOptions) -> None:
+def check_access(options: ServeOptions) -> None:
+    """Raise ConfigError where other machines would be let in without a token, unless that is wished."""
     if options.tokens is None and not options.insecure and not is_loopback(options.host):
         raise ConfigError(
             f"{options.host} can be reached from other machines, and everybody there could use this server; "

@@ -50,10 +50,11 @@ def build_report(
 ) -> Dict[str, Any]:
     """The whole report: `settings` (bundle, cut, encoding, runtime, server), images, summary."""
     images = [record.to_json(class_names) for record in records]
-    return {**settings, "images": images, "summary": _summary(images, skipped)}
+    return {**settings, "images": images, "summary": summarize(images, skipped, peak_rss_bytes())}
 
 
-def _summary(images: Sequence[Dict[str, Any]], skipped: Sequence[str]) -> Dict[str, Any]:
+def summarize(images: Sequence[Dict[str, Any]], skipped: Sequence[str], peak_bytes: int) -> Dict[str, Any]:
+    """The report's "summary" of its "images", which must be one at least, and the most memory that the client had."""
     times = {stage: _median([image["times_ms"][stage] for image in images]) for stage in STAGES}
     times["total"] = _median([sum(image["times_ms"].values()) for image in images])
     payloads = sorted(image["payload_bytes"] for image in images)
@@ -64,7 +65,7 @@ def _summary(images: Sequence[Dict[str, Any]], skipped: Sequence[str]) -> Dict[s
         "payload_bytes_mean": round(statistics.mean(payloads), 1),
         "payload_bytes_p95": payloads[-(-95 * len(payloads) // 100) - 1],  # nearest rank: a size that was really sent
         "received_bytes_mean": round(statistics.mean(image["received_bytes"] for image in images), 1),
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": peak_bytes,
     }
 
 

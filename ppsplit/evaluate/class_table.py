@@ -6,21 +6,26 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 from ppsplit.bundle import Bundle
 from ppsplit.classification import Classification
 from ppsplit.data.class_folder import ClassFolder
 from ppsplit.errors import DataError
 from ppsplit.evaluate.rows import Row
-from ppsplit.evaluate.split_table import Progress, measured, measured_row
+from ppsplit.evaluate.split_table import Measure, Progress, measured, measured_row
 from ppsplit.metrics.top_k import MOST_COUNTED, top_k
 
 TOP_K_ARGUMENTS = ("--score-threshold", "0", "--max-detections", str(MOST_COUNTED))
 
 
 def class_table(
-    bundle: Bundle, folder: ClassFolder, wanted: Sequence[str], threads: int, progress: Progress
+    bundle: Bundle,
+    folder: ClassFolder,
+    wanted: Sequence[str],
+    threads: int,
+    progress: Progress,
+    measure: Optional[Measure] = None,
 ) -> List[Dict[str, Any]]:
     """Measure every row over real processes and sockets.
 
@@ -31,7 +36,7 @@ def class_table(
         PPSplitError: a half failed.
     """
     with _staged_images(folder) as staged:
-        reports = measured(bundle, staged, wanted, threads, TOP_K_ARGUMENTS, progress)
+        reports = (measure or measured)(bundle, staged, wanted, threads, TOP_K_ARGUMENTS, progress)
         return [{**measured_row(row, report), **_accuracy(row, report, folder)} for row, report in reports]
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ppsplit.bundle import HEAD, Bundle
 from ppsplit.data.coco import CocoSet
@@ -24,10 +24,16 @@ from ppsplit.runtime import native_target
 # COCO counts the 100 best detections of an image, however unsure.
 AP_ARGUMENTS = ("--score-threshold", "0.001", "--max-detections", "100")
 Progress = Callable[[str, int, int], None]
+Measure = Callable[[Bundle, Path, Sequence[str], int, Sequence[str], Progress], Iterator[Tuple[Row, Dict[str, Any]]]]
 
 
 def split_table(
-    bundle: Bundle, coco_set: CocoSet, wanted: Sequence[str], threads: int, progress: Progress
+    bundle: Bundle,
+    coco_set: CocoSet,
+    wanted: Sequence[str],
+    threads: int,
+    progress: Progress,
+    measure: Optional[Measure] = None,
 ) -> List[Dict[str, Any]]:
     """Measure every row over real processes and sockets.
 
@@ -35,6 +41,7 @@ def split_table(
         wanted: names of rows, or their beginnings; all when empty.
         threads: for each half's runtime.
         progress: called with a row's name, its number and how many there are, before it is measured.
+        measure: in place of `measured`, such as one that deals the images out to many machines.
 
     Returns:
         rows: name, cut, edge_macs_share, runtime, precision, encoding, ap, ap50, where there are masks
@@ -47,7 +54,7 @@ def split_table(
     """
     check_classes(bundle, coco_set)
     with _staged_images(coco_set) as folder:
-        reports = measured(bundle, folder, wanted, threads, AP_ARGUMENTS, progress)
+        reports = (measure or measured)(bundle, folder, wanted, threads, AP_ARGUMENTS, progress)
         return [{**measured_row(row, report), **_accuracy(row, report, coco_set)} for row, report in reports]
 
 
