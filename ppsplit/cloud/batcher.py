@@ -169,7 +169,7 @@ class Batcher:
                 return
             try:
                 self._run_jobs(jobs, run)
-            except BaseException as error:  # no memory to look at the outputs, say: the thread must live, and nobody wait for ever
+            except BaseException as error:  # the thread must live, and nobody may wait for ever
                 for job in jobs:
                     if not job.done.done():
                         job.done.set_exception(error)
