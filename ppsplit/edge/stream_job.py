@@ -82,20 +82,25 @@ def run_stream(
     """
     summary, start = StreamSummary(), time.monotonic()
     bar = ProgressBar(source.count or 0)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            for answer in client.stream(source):
-                summary.add(answer)
-                for output in outputs:
-                    output.write(answer)
-                bar.advance(1, f"{answer.frame.name} {answer.result.origin}")
-    finally:
-        bar.close()
+
+    def told() -> Dict[str, Any]:
+        return {**settings, "summary": {**summary.to_json(elapsed_s), "skipped": list(skipped)}}
+
+    with contextlib.ExitStack() as endings:  # each of them, whatever becomes of the others
+        endings.callback(lambda: write_json_atomically(report, told()))
         for output in outputs:
-            output.close()
-        told = {**settings, "summary": {**summary.to_json(time.monotonic() - start), "skipped": list(skipped)}}
-        write_json_atomically(report, told)
-    return told
+            endings.callback(output.close)
+        endings.callback(bar.close)
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                for answer in client.stream(source):
+                    summary.add(answer)
+                    for output in outputs:
+                        output.write(answer)
+                    bar.advance(1, f"{answer.frame.name} {answer.result.origin}")
+        finally:
+            elapsed_s = time.monotonic() - start
+    return told()
 
 
 def stream_lines(summary: Dict[str, Any]) -> List[str]:
