@@ -183,6 +183,7 @@ class Server:
         reason = _one_line(f"{response.status} {code}")
         text = f"the server at {self.url} said no ({reason}): {_one_line(message)}"
         wait_s = parse_retry_after_s(response.headers.get(RETRY_AFTER_HEADER)) or 0
+        text += " (--token-file)" if code == "unauthorized" else ""
         text += f" (it asks to wait {wait_s} s)" if wait_s else ""
         return ServerRejectedError(text, response.status, _one_line(code), float(wait_s))
 

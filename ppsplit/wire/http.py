@@ -20,8 +20,10 @@ BEARER = "Bearer"
 
 # Faults of the way or of the moment: the same request may well be answered when it is sent again.
 RETRYABLE_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
-# Refused as damaged. The sender knows its bytes to be right, so they were damaged on the way.
-RETRYABLE_CODES = frozenset(("bad_digest", "bad_frame"))
+# Refused as wrong in itself. The sender knows body and headers to be right, so they were damaged on the way.
+RETRYABLE_CODES = frozenset(
+    ((400, "bad_digest"), (400, "bad_frame"), (400, "bad_header"), (400, "bad_request"), (415, "wrong_content_type"))
+)
 
 MAX_TIMEOUT_MS = 24 * 60 * 60 * 1000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -76,4 +78,4 @@ def parse_retry_after_s(text: Optional[str]) -> Optional[int]:
 
 def may_retry(status: int, code: str = "") -> bool:
     """Whether sending the request again can help. Inference changes nothing, so it is always safe."""
-    return status in RETRYABLE_STATUSES or (status == 400 and code in RETRYABLE_CODES)
+    return status in RETRYABLE_STATUSES or (status, code) in RETRYABLE_CODES
