@@ -18,7 +18,7 @@ from ppsplit.cloud.programs import EngineOptions
 from ppsplit.cloud.refusal import RefusedError
 from ppsplit.codec import FeatureCodec
 from ppsplit.decode import build_decoder
-from ppsplit.errors import CodecError, ConfigError, ImageError, InferenceRuntimeError
+from ppsplit.errors import ConfigError, ImageError, InferenceRuntimeError
 from ppsplit.image import decode_image, normalise
 from ppsplit.runtime import load_program, run_part
 from ppsplit.wire import FeatureMessage, Options, WireTensor
