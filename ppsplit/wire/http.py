@@ -15,6 +15,7 @@ from ppsplit.errors import WireError
 TIMEOUT_HEADER = "PPSplit-Timeout-Ms"
 REQUEST_ID_HEADER = "PPSplit-Request-Id"
 DIGEST_HEADER = "Content-Digest"
+REQUEST_DIGEST_HEADER = "PPSplit-Request-Digest"
 RETRY_AFTER_HEADER = "Retry-After"
 BEARER = "Bearer"
 
@@ -34,6 +35,11 @@ _SHA256 = re.compile(r"\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):\s*(?:;.*)?", re.DOTA
 def content_digest(body: bytes) -> str:
     """The value of Content-Digest (RFC 9530) for a body: its sha-256."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"
+
+
+def request_digest(query: bytes, body: bytes) -> str:
+    """The value of PPSplit-Request-Digest: of the query as it stands in the request, without "?", and the body."""
+    return content_digest(query + b"\n" + body)
 
 
 def digest_matches(body: bytes, header: Optional[str]) -> bool:
