@@ -111,6 +111,8 @@ def stream_lines(summary: Dict[str, Any]) -> List[str]:
     for key, label in (("degraded_reasons", "degraded by"), ("points", "sent as")):
         if summary[key]:
             rows.append((label, ", ".join(f"{name} {count}" for name, count in summary[key].items())))
+    if summary["skipped"]:
+        rows.append(("skipped", f"{len(summary['skipped'])} that cannot be read, told in the report"))
     rows.append(("latency ms", ", ".join(f"{name} {value:.0f}" for name, value in summary["latency_ms"].items())))
     rows.append(("sent bytes, mean", f"{summary['payload_bytes_mean']:.0f}"))
     rows.append(("peak memory MiB", f"{summary['peak_rss_bytes'] / 2**20:.1f}"))

@@ -92,6 +92,7 @@ def test_without_a_cloud_every_picture_still_has_an_answer(client: Run, photos: 
     summary = client.summary()
     assert (summary["origins"], summary["degraded_reasons"]) == ({"edge": 3}, {"unreachable": 3})
     assert len(summary["skipped"]) == 1
+    assert "1 that cannot be read" in capsys.readouterr().out
     assert client(photos, "--deadline-ms", "500", "--no-tail", "--no-draw") == 0
     assert client.summary()["origins"] == {"stale": 3}
 
