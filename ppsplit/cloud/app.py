@@ -18,7 +18,7 @@ from ppsplit.cloud.result import Result
 from ppsplit.cloud.service import Service
 from ppsplit.errors import CodecError, ImageError, OptionsError, WireError
 from ppsplit.wire import FEATURES_TYPE, TENSORS_TYPE, FeatureMessage, Options, unpack
-from ppsplit.wire.http import RETRY_AFTER_HEADER
+from ppsplit.wire.http import REQUEST_DIGEST_HEADER, RETRY_AFTER_HEADER, request_digest
 
 JPEG_TYPE, JSON_TYPE = "image/jpeg", "application/json"
 HTTP_CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
@@ -62,7 +62,9 @@ def _add_inference(app: Flask, service: Service) -> None:
             fingerprint, options = _query()
             with service.shelf.lease(fingerprint) as engine:
                 _check_size(body, engine)
-                return _answer(engine.infer_image(body, options, deadline_s), engine)
+                response = _answer(engine.infer_image(body, options, deadline_s), engine)
+                response.headers[REQUEST_DIGEST_HEADER] = request_digest(request.query_string, body)
+                return response
 
 
 def _add_status(app: Flask, service: Service) -> None:

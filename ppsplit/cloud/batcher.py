@@ -167,7 +167,12 @@ class Batcher:
             jobs = self._gather(worker)
             if jobs is None:
                 return
-            self._run_jobs(jobs, run)
+            try:
+                self._run_jobs(jobs, run)
+            except BaseException as error:  # the thread must live, and nobody may wait for ever
+                for job in jobs:
+                    if not job.done.done():
+                        job.done.set_exception(error)
             with self._changed:
                 del self._running[worker]
             del jobs  # not to hold the arrays until the next batch comes
@@ -233,7 +238,7 @@ class Batcher:
             else:
                 feeds = {name: np.concatenate([job.feeds[name] for job in jobs]) for name in jobs[0].feeds}
             outputs = run(jobs[0].key, feeds)
-        except BaseException as error:  # whatever it is: the thread must live, and nobody may wait for ever
+        except BaseException as error:
             if len(jobs) == 1:
                 jobs[0].done.set_exception(error)
             else:

@@ -120,12 +120,19 @@ class Engine:
                 f"{manifest.fingerprint[:12]!r} ({manifest.name}); give both halves the same bundle",
             )
         cut = self._cut(message.cut)
+        images = message.tensors[0].shape[0] if message.tensors and message.tensors[0].shape else 1
+        if images > self.max_batch:
+            raise RefusedError(
+                422,
+                "bad_features",
+                f"the message holds {images} pictures, the server takes at most {self.max_batch} together; "
+                f"send fewer (client --batch-size {self.max_batch}), or serve with --max-batch {images}",
+            )
         result = Result(cut.name)
         with result.timed("decode_features"):
             features = self._codec(cut, message.encoding).decode([EncodedTensor(*tensor) for tensor in message.tensors])
             if not all_finite(features):  # before it joins a batch with others
                 raise RefusedError(422, "bad_features", "the features hold NaN or infinities; check the head")
-        images = message.tensors[0].shape[0] if message.tensors else 1
         return self._finish(result, (TAIL, cut.name), features, images, message.options, deadline_s)
 
     def infer_image(self, jpeg: bytes, options: Options, deadline_s: Optional[float] = None) -> Result:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import threading
 import time
+from collections import OrderedDict, deque
+from typing import Callable, Deque
 
 import limits
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from ppsplit.cloud.refusal import RefusedError
 from ppsplit.errors import ConfigError
@@ -17,30 +18,53 @@ IPV6_SITE_BITS = 64  # what one client owns, so addresses within it are one clie
 
 
 class Rate:
-    """A limit for each client, in a moving window.
+    """A limit for each client, in a moving window. Its clock is monotonic: whoever sets the clock locks nobody out.
 
     Args:
         limit: such as "20/second" or "600/minute", as the package `limits` reads it.
+        now: seconds of a clock that nobody sets.
 
     Raises:
         ConfigError: it cannot be read.
     """
 
-    def __init__(self, limit: str) -> None:
+    def __init__(self, limit: str, now: Callable[[], float] = time.monotonic) -> None:
         try:
             self._limit = limits.parse(limit)
+            if self._limit.amount < 1:
+                raise ValueError("nobody would be let in")
         except ValueError as error:
             raise ConfigError(f"the rate {limit!r} is none; expected one such as 20/second or 600/minute") from error
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._window_s, self._now = float(self._limit.get_expiry()), now
+        self._lock = threading.Lock()
+        # when each client's last requests were let in; whoever asked least recently comes first
+        self._let_in: OrderedDict[str, Deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many clients are remembered: those of the last window."""
+        return len(self._let_in)
 
     def check(self, client: str) -> None:
         """Count a request. Raises RefusedError when the client has had its share."""
-        if self._limiter.hit(self._limit, client):
-            return
-        left_s = self._limiter.get_window_stats(self._limit, client).reset_time - time.time()
+        with self._lock:
+            now = self._now()
+            self._forget(now - self._window_s)
+            times = self._let_in.setdefault(client, deque(maxlen=self._limit.amount))
+            left_s = times[0] + self._window_s - now if len(times) == self._limit.amount else 0.0
+            if left_s <= 0:
+                times.append(now)
+                self._let_in.move_to_end(client)
+                return
         raise RefusedError(
             429, "rate_limited", f"more than {self._limit} from this client; send fewer", math.ceil(left_s)
         )
+
+    def _forget(self, before: float) -> None:
+        while self._let_in:
+            client, times = next(iter(self._let_in.items()))
+            if times[-1] > before:
+                return
+            del self._let_in[client]
 
 
 def client_of(address: str) -> str:

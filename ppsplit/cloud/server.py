@@ -21,6 +21,8 @@ from ppsplit.cloud.service import DEFAULT_TIMEOUT_S, Service, make_service
 from ppsplit.cloud.shelf import UNLOAD_AFTER_S
 from ppsplit.errors import ConfigError, PPSplitError
 from ppsplit.runtime.choice import RUNTIMES
+from ppsplit.runtime.compute import GPU
+from ppsplit.runtime.paddle import check_gpu_here
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8866
 GRACE_S = 30.0
@@ -63,13 +65,15 @@ def serve(bundles: Sequence[Path], options: ServeOptions, engine: EngineOptions)
     Raises:
         BundleError: no bundle there, or it has nothing for this runtime.
         ConfigError: host, port, or a limit cannot be used; or other machines would be let in without a token.
-        InferenceRuntimeError: the runtime is not installed, or the decode family is unknown.
+        InferenceRuntimeError: the runtime is not installed, has no GPU to use, or the decode family is unknown.
     """
     logs.set_up(options.log)
     check_access(options)
     # Before Paddle is loaded: between two operators OpenMP's threads would otherwise spin, for 200 ms, on the cores
     # that are to receive and decode the next requests
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if engine.compute.device == GPU:
+        check_gpu_here()
     service = make_service(
         bundles, engine, options.max_requests, options.tokens, options.rate, options.timeout_s, options.unload_after_s
     )

@@ -57,6 +57,12 @@ def check(arguments: argparse.Namespace) -> None:
             "a video, a camera and the options of streams go frame by frame through the split; leave out "
             "--local, --jpeg, --save-features, --batch-size and --rounds"
         )
+    for_streams = (arguments.no_tail, arguments.coco_annotations, arguments.depth, arguments.waiting)
+    if not is_stream(arguments) and for_streams != (False, None, DEFAULT_DEPTH, DEFAULT_WAITING):
+        raise ConfigError(
+            "--no-tail, --depth, --waiting and --coco-annotations are for streams; give --deadline-ms, "
+            "--target-latency-ms, --jsonl or --coco-results, too, which make pictures one"
+        )
 
 
 def _add_main(parser: argparse.ArgumentParser) -> None:

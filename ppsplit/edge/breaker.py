@@ -62,10 +62,10 @@ class Breaker:
         return max(0.0, self._not_before - self._now())
 
     def succeeded(self) -> None:
-        """An exchange ended well."""
+        """An exchange ended well. If it began before the server asked for time, the server gets that nonetheless."""
         with self._lock:
-            self._in_a_row, self._on_trial, self._not_before = 0, False, 0.0
-            self._turn(CLOSED, "")
+            self._in_a_row, self._on_trial = 0, False
+            self._turn(CLOSED, self.reason if self.held_s() else "")
 
     def failed(self, reason: str, slowly: bool = False, for_all: bool = False) -> None:
         """An exchange failed.

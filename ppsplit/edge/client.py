@@ -124,6 +124,7 @@ class JpegClient(Client):
             pixels, placement = fit(image_rgb, self.bundle.manifest.preprocess)
         with times.measure("encode"):
             jpeg = encode_jpeg(pixels, self.quality)
-        reply = self.link.post("/v1/infer-image", jpeg, "image/jpeg", self.options.to_map())
+        query = {"bundle": self.bundle.manifest.fingerprint, **self.options.to_map()}
+        reply = self.link.post("/v1/infer-image", jpeg, "image/jpeg", query)
         found = understand(reply, self.bundle.manifest, 1, times)
         return results_of(found, [placement], times, reply.sent_bytes, len(reply.body))[0]

@@ -16,6 +16,7 @@ from ppsplit.errors import ConfigError, LinkError, ServerRejectedError
 from ppsplit.wire.http import (
     BEARER,
     DIGEST_HEADER,
+    REQUEST_DIGEST_HEADER,
     REQUEST_ID_HEADER,
     RETRY_AFTER_HEADER,
     TIMEOUT_HEADER,
@@ -23,6 +24,7 @@ from ppsplit.wire.http import (
     digest_matches,
     new_request_id,
     parse_retry_after_s,
+    request_digest,
 )
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
@@ -127,6 +129,9 @@ class Server:
             raise self._fault(error, remaining_s, time.monotonic() >= deadline) from error
         if response.status != 200:
             raise self._rejection(response, content)
+        query = target.partition("?")[2]  # which no digest of the request covers
+        if query and response.headers.get(REQUEST_DIGEST_HEADER) != request_digest(query.encode("ascii"), body or b""):
+            raise LinkError(f"{self._strange(response)} an answer to another query or body", DAMAGED)
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
         return Reply(content, kind, len(body or b""), (time.monotonic() - start) * 1000, self.url)
 
@@ -183,6 +188,7 @@ class Server:
         reason = _one_line(f"{response.status} {code}")
         text = f"the server at {self.url} said no ({reason}): {_one_line(message)}"
         wait_s = parse_retry_after_s(response.headers.get(RETRY_AFTER_HEADER)) or 0
+        text += " (--token-file)" if code == "unauthorized" else ""
         text += f" (it asks to wait {wait_s} s)" if wait_s else ""
         return ServerRejectedError(text, response.status, _one_line(code), float(wait_s))
 

@@ -5,10 +5,10 @@ Inference changes nothing, so every request may; whether it helps is what `wire.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+from urllib.parse import urlencode
 
 from ppsplit.edge.breaker import Breaker
 from ppsplit.edge.exchange import BROKEN, DAMAGED, TIMED_OUT, UNREACHABLE, Reply, Server
@@ -85,7 +85,7 @@ class Link:
         """
         start = time.monotonic()
         end = start + self.timeout_s if deadline is None else min(deadline, start + self.timeout_s)
-        target = path + ("?" + "&".join(f"{key}={json.dumps(value)}" for key, value in query.items()) if query else "")
+        target = path + ("?" + urlencode(query) if query else "")
         error: Optional[LinkError] = None
         for rounds in range(1, self.retries + 2):
             reply, failure = self._round(target, body, content_type, end)

@@ -60,6 +60,7 @@ class DrawnVideo(Output):
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
         self._writer: Optional[cv2.VideoWriter] = None
         self._size_wh = (0, 0)
+        self._frames = 0
 
     def write(self, answer: StreamAnswer) -> None:
         drawn = draw_result(answer.frame.image_rgb, answer.result, self._class_names)
@@ -71,11 +72,15 @@ class DrawnVideo(Output):
         if (drawn.shape[1], drawn.shape[0]) != self._size_wh:
             drawn = cv2.resize(drawn, self._size_wh)
         self._writer.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        self._frames += 1
 
     def close(self) -> None:
         if self._writer is not None:
             self._writer.release()
             self._writer = None
+            if _frames_of(self._partial) < self._frames - 1:  # OpenCV does not tell; some formats round their length
+                self._partial.unlink()
+                raise OSError(f"the video {self._path} could not be written to its end; is the disk full?")
             os.replace(self._partial, self._path)
 
     def _open(self, size_wh: Tuple[int, int]) -> None:
@@ -203,6 +208,15 @@ def write_result(
     if target.suffix.lower() not in (".jpg", ".jpeg"):
         target = target.with_name(f"{target.name}.jpg")
     write_bytes_atomically(target, encode_jpeg(drawn, DRAWN_JPEG_QUALITY))
+
+
+def _frames_of(video: Path) -> int:
+    """How many frames a video file says it has; 0 where it cannot be read."""
+    capture = cv2.VideoCapture(str(video))
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    finally:
+        capture.release()
 
 
 def _coco_ids(annotations: Path, class_names: Sequence[str]) -> Tuple[Dict[str, int], List[int]]:

@@ -82,20 +82,25 @@ def run_stream(
     """
     summary, start = StreamSummary(), time.monotonic()
     bar = ProgressBar(source.count or 0)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            for answer in client.stream(source):
-                summary.add(answer)
-                for output in outputs:
-                    output.write(answer)
-                bar.advance(1, f"{answer.frame.name} {answer.result.origin}")
-    finally:
-        bar.close()
+
+    def told() -> Dict[str, Any]:
+        return {**settings, "summary": {**summary.to_json(elapsed_s), "skipped": list(skipped)}}
+
+    with contextlib.ExitStack() as endings:  # each of them, whatever becomes of the others
+        endings.callback(lambda: write_json_atomically(report, told()))
         for output in outputs:
-            output.close()
-        told = {**settings, "summary": {**summary.to_json(time.monotonic() - start), "skipped": list(skipped)}}
-        write_json_atomically(report, told)
-    return told
+            endings.callback(output.close)
+        endings.callback(bar.close)
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                for answer in client.stream(source):
+                    summary.add(answer)
+                    for output in outputs:
+                        output.write(answer)
+                    bar.advance(1, f"{answer.frame.name} {answer.result.origin}")
+        finally:
+            elapsed_s = time.monotonic() - start
+    return told()
 
 
 def stream_lines(summary: Dict[str, Any]) -> List[str]:
@@ -106,6 +111,8 @@ def stream_lines(summary: Dict[str, Any]) -> List[str]:
     for key, label in (("degraded_reasons", "degraded by"), ("points", "sent as")):
         if summary[key]:
             rows.append((label, ", ".join(f"{name} {count}" for name, count in summary[key].items())))
+    if summary["skipped"]:
+        rows.append(("skipped", f"{len(summary['skipped'])} that cannot be read, told in the report"))
     rows.append(("latency ms", ", ".join(f"{name} {value:.0f}" for name, value in summary["latency_ms"].items())))
     rows.append(("sent bytes, mean", f"{summary['payload_bytes_mean']:.0f}"))
     rows.append(("peak memory MiB", f"{summary['peak_rss_bytes'] / 2**20:.1f}"))

@@ -63,7 +63,8 @@ class PaddleRuntime(Runtime):
             config = paddle.inference.Config(str(model), str(params))
         config.disable_glog_info()
         if compute.device == GPU:
-            _use_gpu(paddle, config)
+            check_gpu_here()
+            config.enable_use_gpu(GPU_MEMORY_MB, 0)
         else:
             _use_cpu(config, threads, integers, compute.arithmetic == BF16)
         config.enable_memory_optim()
@@ -106,12 +107,14 @@ def _use_cpu(config: Any, threads: int, integers: bool, bf16: bool) -> None:
     config.set_cpu_math_library_num_threads(threads)
 
 
-def _use_gpu(paddle: Any, config: Any) -> None:
+def check_gpu_here() -> None:
+    """Raise InferenceRuntimeError where Paddle has no GPU to use."""
+    from ppsplit.paddle_first import paddle
+
     if not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
         raise InferenceRuntimeError(
             "this Paddle has no GPU to use; install paddlepaddle-gpu with its CUDA and cuDNN, or use --device cpu"
         )
-    config.enable_use_gpu(GPU_MEMORY_MB, 0)
 
 
 def _packed_config(paddle: Any, model: Path, params: Path) -> Any:

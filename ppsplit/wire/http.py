@@ -15,13 +15,16 @@ from ppsplit.errors import WireError
 TIMEOUT_HEADER = "PPSplit-Timeout-Ms"
 REQUEST_ID_HEADER = "PPSplit-Request-Id"
 DIGEST_HEADER = "Content-Digest"
+REQUEST_DIGEST_HEADER = "PPSplit-Request-Digest"
 RETRY_AFTER_HEADER = "Retry-After"
 BEARER = "Bearer"
 
 # Faults of the way or of the moment: the same request may well be answered when it is sent again.
 RETRYABLE_STATUSES = frozenset((408, 425, 429, 500, 502, 503, 504))
-# Refused as damaged. The sender knows its bytes to be right, so they were damaged on the way.
-RETRYABLE_CODES = frozenset(("bad_digest", "bad_frame"))
+# Refused as wrong in itself. The sender knows body and headers to be right, so they were damaged on the way.
+RETRYABLE_CODES = frozenset(
+    ((400, "bad_digest"), (400, "bad_frame"), (400, "bad_header"), (400, "bad_request"), (415, "wrong_content_type"))
+)
 
 MAX_TIMEOUT_MS = 24 * 60 * 60 * 1000
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -32,6 +35,11 @@ _SHA256 = re.compile(r"\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):\s*(?:;.*)?", re.DOTA
 def content_digest(body: bytes) -> str:
     """The value of Content-Digest (RFC 9530) for a body: its sha-256."""
     return f"sha-256=:{base64.b64encode(hashlib.sha256(body).digest()).decode('ascii')}:"
+
+
+def request_digest(query: bytes, body: bytes) -> str:
+    """The value of PPSplit-Request-Digest: of the query as it stands in the request, without "?", and the body."""
+    return content_digest(query + b"\n" + body)
 
 
 def digest_matches(body: bytes, header: Optional[str]) -> bool:
@@ -76,4 +84,4 @@ def parse_retry_after_s(text: Optional[str]) -> Optional[int]:
 
 def may_retry(status: int, code: str = "") -> bool:
     """Whether sending the request again can help. Inference changes nothing, so it is always safe."""
-    return status in RETRYABLE_STATUSES or (status == 400 and code in RETRYABLE_CODES)
+    return status in RETRYABLE_STATUSES or (status, code) in RETRYABLE_CODES

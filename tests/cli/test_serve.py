@@ -155,3 +155,13 @@ def test_senseless_options_are_one_clear_line(tiny_bundle: Path, arguments: Any,
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert said in lines[0]
+
+
+def test_a_gpu_that_is_not_there_is_refused_at_the_start(tiny_bundle: Path, capsys: Any) -> None:
+    from ppsplit.cli import main
+    from ppsplit.paddle_first import paddle
+
+    if paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count():
+        pytest.skip("there is one")
+    assert main(["serve", "--bundle", str(tiny_bundle), "--port", "0", "--device", "gpu"]) == 1
+    assert "no GPU to use" in capsys.readouterr().err

@@ -255,3 +255,23 @@ def test_everybody_gets_their_own_whatever_is_batched(sizes: List[int], max_batc
 def test_senseless_limits_are_refused(wrong: Any) -> None:
     with pytest.raises(ConfigError):
         Batcher([Network()], **wrong)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_what_fails_after_the_network_has_run_leaves_nobody_waiting(jobs: int) -> None:
+    faults = [MemoryError("no memory to count")]
+
+    def on_batch(images: int) -> None:
+        if faults:
+            raise faults.pop()
+
+    network = Network()
+    batcher = Batcher([network], max_batch=4, on_batch=on_batch)
+    network.go.clear()
+    waiting = [submit(batcher, float(number)) for number in range(jobs)]
+    network.go.set()
+    outcomes = [one.exception(WAIT_S) for one in waiting]
+    assert any(isinstance(outcome, MemoryError) for outcome in outcomes)
+    assert values(submit(batcher, 5.0)) == [10.0]
+    assert batcher.running == 0
+    batcher.close()

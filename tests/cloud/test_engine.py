@@ -18,7 +18,7 @@ from ppsplit.cloud.programs import EngineOptions
 from ppsplit.cloud.refusal import RefusedError
 from ppsplit.codec import FeatureCodec
 from ppsplit.decode import build_decoder
-from ppsplit.errors import CodecError, ConfigError, ImageError, InferenceRuntimeError
+from ppsplit.errors import ConfigError, ImageError, InferenceRuntimeError
 from ppsplit.image import decode_image, normalise
 from ppsplit.runtime import load_program, run_part
 from ppsplit.wire import FeatureMessage, Options, WireTensor
@@ -148,7 +148,7 @@ def test_refusals(engine: Engine, tiny_bundle: Path, changes, status: int, code:
 
 
 def test_a_batch_above_the_limit_is_refused(engine: Engine, tiny_bundle: Path) -> None:
-    with pytest.raises(CodecError, match="1 to 4"):
+    with pytest.raises(RefusedError, match="5 pictures, the server takes at most 4 .*--batch-size 4"):
         engine.infer(features_message(tiny_bundle, batch=5))
 
 

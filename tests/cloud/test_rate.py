@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ppsplit.cloud.rate import Rate, client_of, is_loopback
@@ -22,7 +24,33 @@ def test_what_is_over_the_rate_is_refused_for_that_client_alone() -> None:
     rate.check("b")
 
 
-@pytest.mark.parametrize("wrong", ["", "many", "5", "5/fortnight", "-1/second"])
+def test_the_window_moves_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    rate = Rate("2/minute", now=lambda: clock[0])
+    for seconds in (0.0, 50.0):
+        clock[0] = seconds
+        rate.check("a")
+    for wrong_s in (0.0, 1e9):
+        monkeypatch.setattr(time, "time", lambda now=wrong_s: now)
+        with pytest.raises(RefusedError) as caught:
+            rate.check("a")
+        assert caught.value.retry_after_s == 10
+    clock[0] = 60.0
+    rate.check("a")
+    with pytest.raises(RefusedError):
+        rate.check("a")
+
+
+def test_clients_are_forgotten_after_their_window() -> None:
+    clock = [0.0]
+    rate = Rate("2/second", now=lambda: clock[0])
+    for number in range(1000):
+        clock[0] += 0.01
+        rate.check(str(number))
+    assert len(rate) <= 101
+
+
+@pytest.mark.parametrize("wrong", ["", "many", "5", "5/fortnight", "-1/second", "0/second"])
 def test_rates_that_are_none_are_refused(wrong: str) -> None:
     with pytest.raises(ConfigError, match="20/second"):
         Rate(wrong)

@@ -23,6 +23,7 @@ from ppsplit.codec.compress import compress
 from ppsplit.detections import Detections
 from ppsplit.wire import FEATURES_TYPE, TENSORS_TYPE, Options, TensorMessage, pack, unpack
 from ppsplit.wire.frame import pack_frame, unpack_frame
+from ppsplit.wire.http import content_digest
 from tests.cloud.requests import features_message, frame, picture
 from tests.tiny_bundle import Server, get, serving
 
@@ -64,7 +65,10 @@ def test_features_are_answered(tiny_server: Server, tiny_bundle: Path) -> None:
 
 def test_pictures_are_answered(tiny_server: Server) -> None:
     url = tiny_server.url + "/v1/infer-image"
-    answer = post(url + "?score_threshold=0.01&max_detections=3", picture(), JPEG_TYPE).json()
+    query, body = "score_threshold=0.01&max_detections=3", picture()
+    response = post(f"{url}?{query}", body, JPEG_TYPE)
+    assert response.headers["PPSplit-Request-Digest"] == content_digest(query.encode() + b"\n" + body)
+    answer = response.json()
     assert answer["cut"] is None
     assert [len(records) for records in answer["detections"]] == [3]
 

@@ -97,7 +97,18 @@ def test_a_server_that_asks_for_time_gets_it_and_no_more(breaker: Breaker, clock
     assert breaker.admits()
 
 
-def test_one_success_forgets_everything(breaker: Breaker) -> None:
-    opened(breaker).hold(9, "queue_full")
+def test_one_success_forgets_every_failure(breaker: Breaker) -> None:
+    opened(breaker).succeeded()
+    assert breaker.admits() and (breaker.state, breaker.reason) == (CLOSED, "")
+
+
+def test_a_success_of_before_takes_no_time_from_a_server_that_asked_for_it(
+    breaker: Breaker, clock: List[float]
+) -> None:
+    breaker.hold(9, "rate_limited")
     breaker.succeeded()
-    assert breaker.admits() and breaker.reason == ""
+    assert not breaker.admits() and (breaker.held_s(), breaker.reason) == (9, "rate_limited")
+    clock[0] += 9
+    assert breaker.admits()
+    breaker.succeeded()
+    assert breaker.reason == ""

@@ -217,6 +217,8 @@ def test_a_server_that_is_lost_on_the_way_leaves_what_was_done(client: Run, tiny
         (["--threads", "0"], "threads is 0"),
         (["--jpeg", "0"], "--jpeg is 0"),
         (["--timeout", "0"], "--timeout"),
+        (["--no-tail"], "for streams"),
+        (["--depth", "1"], "for streams"),
         (["--json", "/proc/nowhere/report.json"], "/proc/nowhere"),
     ],
 )
@@ -288,16 +290,8 @@ def test_as_a_module_with_only_the_edges_packages(
         "found |= {name for name in sys.modules if name.startswith(('ppsplit.cloud', 'ppsplit.export'))}\n"
         "sys.exit(str(found) if found else code)"
     )
-    arguments = [
-        "--bundle",
-        str(tiny_bundle),
-        "--input",
-        str(photos),
-        "--output",
-        str(tmp_path),
-        "--server",
-        tiny_server.url,
-    ]
+    arguments = ["--bundle", str(tiny_bundle), "--input", str(photos), "--output", str(tmp_path)]
+    arguments += ["--server", tiny_server.url]
     big = np.ones(600_000_000, np.uint8)  # of ours, which ru_maxrss would blame on the child
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=os.getcwd())
     assert (done.returncode, done.stderr) == (0, "")

@@ -11,7 +11,7 @@ import pytest
 
 from ppsplit.edge.link import MAX_BACKOFF_S, Link
 from ppsplit.errors import ConfigError, LinkError, ServerRejectedError
-from ppsplit.wire.http import DIGEST_HEADER, REQUEST_ID_HEADER, content_digest
+from ppsplit.wire.http import DIGEST_HEADER, REQUEST_DIGEST_HEADER, REQUEST_ID_HEADER, content_digest, request_digest
 from tests.edge.scripted_server import (
     Act,
     answer,
@@ -241,14 +241,19 @@ def test_an_endless_answer_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
             make(url, [], retries=0).post("/", b"", "text/plain")
 
 
-def test_the_query_is_sent() -> None:
+def test_the_query_is_sent_and_an_answer_to_another_one_is_not_taken() -> None:
     seen: List[bytes] = []
 
     def look(connection: socket.socket) -> None:
         seen.append(connection.recv(65536, socket.MSG_PEEK))
-        OK(connection)
+        line = seen[-1].partition(b" HTTP/")[0]
+        damaged = line.replace(b"=7", b"=5") if len(seen) == 1 else line
+        told = request_digest(damaged.partition(b"?")[2], b"picture")
+        answer(200, b"yes", *([] if len(seen) == 2 else [f"{REQUEST_DIGEST_HEADER}: {told}"]))(connection)
 
     wrapped: Callable[[socket.socket], None] = look
-    with scripted([wrapped]) as (url, _):
-        make(url, []).post("/v1/infer-image", b"", "image/jpeg", {"score_threshold": 0.001, "max_detections": 7})
-    assert seen[0].startswith(b"POST /v1/infer-image?score_threshold=0.001&max_detections=7 HTTP/1.1")
+    with scripted([wrapped] * 3) as (url, _):
+        options = {"bundle": "b1", "score_threshold": 0.001, "max_detections": 7}
+        reply = make(url, []).post("/v1/infer-image", b"picture", "image/jpeg", options)
+    assert (reply.body, len(seen)) == (b"yes", 3)
+    assert seen[0].startswith(b"POST /v1/infer-image?bundle=b1&score_threshold=0.001&max_detections=7 HTTP/1.1")

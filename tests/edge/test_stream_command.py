@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 from pathlib import Path
 from typing import Any, Dict, Iterator, List
 
@@ -91,6 +92,7 @@ def test_without_a_cloud_every_picture_still_has_an_answer(client: Run, photos: 
     summary = client.summary()
     assert (summary["origins"], summary["degraded_reasons"]) == ({"edge": 3}, {"unreachable": 3})
     assert len(summary["skipped"]) == 1
+    assert "1 that cannot be read" in capsys.readouterr().out
     assert client(photos, "--deadline-ms", "500", "--no-tail", "--no-draw") == 0
     assert client.summary()["origins"] == {"stale": 3}
 
@@ -224,6 +226,25 @@ def test_addresses_mean_what_they_look_like(photos: Path, video: Path, tmp_path:
     (tmp_path / "notes.txt").write_text("not a video")
     with pytest.raises(DataError, match="neither a picture nor a video"):
         opened(tmp_path / "notes.txt")
+
+
+def test_a_disk_that_is_full_is_an_error_and_leaves_no_broken_video(client: Run, video: Path, capsys: Any) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        assert client(video) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "could not be written to its end" in capsys.readouterr().err
+    assert [path.name for path in client.output.iterdir()] == ["detections.json"]
+    assert client.summary()["frames"] == 7
+
+
+def test_an_output_that_fails_keeps_the_others_and_the_report(client: Run, video: Path, capsys: Any) -> None:
+    assert client(video, "--jsonl", "/dev/full") == 1
+    assert "No space left" in capsys.readouterr().err
+    assert sorted(path.name for path in client.output.iterdir()) == ["detections.json", "drawn.mp4"]
+    assert client.summary()["frames"] == 1
 
 
 def test_a_camera_that_is_not_there_is_an_error_after_some_tries() -> None:

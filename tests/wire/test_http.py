@@ -87,11 +87,10 @@ def test_retry_after() -> None:
 
 def test_what_may_be_sent_again() -> None:
     assert all(may_retry(status) for status in (408, 425, 429, 500, 502, 503, 504))
-    assert may_retry(400, "bad_digest")
-    assert may_retry(400, "bad_frame")
+    assert all(may_retry(400, code) for code in ("bad_digest", "bad_frame", "bad_header", "bad_request"))
+    assert may_retry(415, "wrong_content_type")
     assert not any(may_retry(status, "bad_digest") for status in (401, 404, 409, 413, 415, 422))
-    assert not may_retry(400, "bad_header")
-    assert not may_retry(400)
+    assert not may_retry(400) and not may_retry(415)
 
 
 def test_it_is_light() -> None:
