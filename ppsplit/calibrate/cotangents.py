@@ -7,13 +7,12 @@ half of dx' G dx is, for small dx, the Kullback-Leibler divergence by which dx m
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional
+from typing import Dict, Mapping, Tuple
 
 import numpy as np
 
 from ppsplit.bundle import DecodeSpec
-from ppsplit.decode.scores import knows_scores, score_logits
-from ppsplit.decode.yolov3 import sigmoid
+from ppsplit.decode.scores import knows_scores, raw_scores
 from ppsplit.metrics.score_kl import LEAST, SEEN
 
 
@@ -31,27 +30,27 @@ def sampled_cotangents(
     if not knows_scores(spec):
         return {name: rng.standard_normal(output.shape).astype(np.float32) for name, output in outputs.items()}
     found = {name: np.zeros(output.shape, np.float32) for name, output in outputs.items()}
-    for logits, gradient in zip(score_logits(outputs, spec), score_logits(found, spec)):
-        classes = sigmoid(logits.classes.astype(np.float64))
-        if logits.objectness is None:
-            _write(gradient.classes, classes, np.ones_like(classes[:, :, :1]), None, rng)
-        else:
-            _write(gradient.classes, classes, sigmoid(logits.objectness.astype(np.float64)), gradient.objectness, rng)
+    for raw, gradient in zip(raw_scores(outputs, spec), raw_scores(found, spec)):
+        classes = raw.probabilities(raw.classes)
+        objectness = np.ones_like(classes[:, :, :1]) if raw.objectness is None else raw.probabilities(raw.objectness)
+        by_class, by_objectness = _by_probabilities(classes, objectness, rng)
+        gradient.classes[...] = by_class * (_slope(classes) if raw.are_logits else 1.0)
+        if gradient.objectness is not None:
+            gradient.objectness[...] = by_objectness * (_slope(objectness) if raw.are_logits else 1.0)
     return found
 
 
-def _write(
-    by_classes: np.ndarray,
-    classes: np.ndarray,
-    objectness: np.ndarray,
-    by_objectness: Optional[np.ndarray],
-    rng: np.random.Generator,
-) -> None:
-    """Of ln p for y = 1 and of ln (1 - p) for y = 0, where p = objectness * classes."""
+def _slope(probabilities: np.ndarray) -> np.ndarray:
+    """Of the sigmoid, where it has these values."""
+    return probabilities * (1 - probabilities)
+
+
+def _by_probabilities(
+    classes: np.ndarray, objectness: np.ndarray, rng: np.random.Generator
+) -> Tuple[np.ndarray, np.ndarray]:
+    """Gradients of ln p for y = 1 and of ln (1 - p) for y = 0, where p = objectness * classes."""
     scores = objectness * classes
     seen = scores.max(axis=2, keepdims=True) > SEEN
     answers = rng.random(scores.shape) < scores
-    outer = np.where(seen, (answers - scores) / np.maximum(1 - scores, LEAST), 0.0)
-    by_classes[...] = outer * (1 - classes)
-    if by_objectness is not None:
-        by_objectness[...] = (outer * (1 - objectness)).sum(axis=2, keepdims=True)
+    by_score = np.where(answers, 1 / np.maximum(scores, LEAST), -1 / np.maximum(1 - scores, LEAST)) * seen
+    return by_score * objectness, (by_score * classes).sum(axis=2, keepdims=True)

@@ -37,13 +37,20 @@ def test_nothing_varies_or_matters(covariance: float, importance: float) -> None
         weighted_components(np.eye(3) * covariance, np.eye(3) * importance)
 
 
-def test_the_cotangents_second_moment_predicts_the_divergence() -> None:
+@pytest.mark.parametrize("family", ["logits and objectness", "scores"])
+def test_the_cotangents_second_moment_predicts_the_divergence(family: str) -> None:
     """E[(c . dx)^2] / 2 is the divergence of a small dx: what the whole weighting rests on."""
     rng = np.random.default_rng(3)
-    outputs = {"o": rng.standard_normal((1, 16, 3, 3)).astype(np.float64)}
-    moved = rng.standard_normal(outputs["o"].shape) * 0.02
-    before, after = (class_scores({"o": outputs["o"] + change}, SPEC)[0] for change in (0.0, moved))
-    draws = [(sampled_cotangents(outputs, SPEC, rng)["o"] * moved).sum() ** 2 / 2 for _ in range(6000)]
+    if family == "scores":
+        spec = DecodeSpec("picodet", {"strides": [8], "num_classes": 4})
+        outputs = {"o": rng.uniform(0.1, 0.9, (1, 9, 4))}
+        moved = rng.standard_normal(outputs["o"].shape) * 0.004
+    else:
+        spec = SPEC
+        outputs = {"o": rng.standard_normal((1, 16, 3, 3)).astype(np.float64)}
+        moved = rng.standard_normal(outputs["o"].shape) * 0.02
+    before, after = (class_scores({"o": outputs["o"] + change}, spec)[0] for change in (0.0, moved))
+    draws = [(sampled_cotangents(outputs, spec, rng)["o"] * moved).sum() ** 2 / 2 for _ in range(6000)]
     assert np.mean(draws) == pytest.approx(score_kl(before, after), rel=0.1)
 
 
