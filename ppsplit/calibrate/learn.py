@@ -63,9 +63,7 @@ def learn_codec(bundle: Bundle, cut_name: Optional[str], plan: LearningPlan, pro
         BundleError, InferenceRuntimeError, CodecError, OSError: as where they come from.
     """
     cut = bundle.cut(cut_name)
-    maps, importance = observe_cut(bundle, cut, plan.inputs, progress)
-    tables = fit_tables(maps, importance, progress)
-    del maps
+    tables = fit_tables(observe_cut(bundle, cut, plan.inputs, progress), progress)
     judge, points = Judge(bundle, cut, plan.judged), []
     for number, quality in enumerate(CURVE_QUALITIES, 1):
         progress(f"curve, quality {quality}", number, len(CURVE_QUALITIES))

@@ -9,6 +9,7 @@ from ppsplit.bundle import DecodeSpec
 from ppsplit.calibrate.components import weighted_components
 from ppsplit.calibrate.cotangents import sampled_cotangents
 from ppsplit.calibrate.fit import fit_tables
+from ppsplit.calibrate.observe import Observed
 from ppsplit.codec.learned import LearnedCodec
 from ppsplit.decode.scores import class_scores
 from ppsplit.errors import CalibrationError
@@ -75,9 +76,14 @@ def test_fitted_tables_beat_plain_rounding_of_channels() -> None:
         return {s.name: np.cumsum(rng.standard_normal((1, *s.shape[1:])), axis=-1).astype(np.float32) for s in specs}
 
     photos = [photo() for _ in range(24)]
-    maps = {spec.name: [features[spec.name][0] for features in photos] for spec in specs}
     importance = {"a": np.diag([1.0, 1.0, 1.0, 0.0]), "b": np.eye(2)}
-    tables = fit_tables(maps, importance, lambda *told: None)
+    observed = {}
+    for spec in specs:
+        maps = [features[spec.name][0] for features in photos]
+        minded = np.sqrt(importance[spec.name]).astype(np.float32)
+        gradients = [np.einsum("ck,khw->chw", minded, rng.standard_normal(m.shape)).astype(np.float32) for m in maps]
+        observed[spec.name] = Observed(maps, gradients, importance[spec.name])
+    tables = fit_tables(observed, lambda *told: None)
     sent = photo()
     got = LearnedCodec(specs, tables, 64).decode(LearnedCodec(specs, tables, 64).encode(sent))
     errors = np.square(got["a"] - sent["a"]).mean(axis=(0, 2, 3))
