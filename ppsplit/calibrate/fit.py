@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.calibrate.components import RIDGE, weighted_components
+from ppsplit.calibrate.components import weighted_components
 from ppsplit.calibrate.entropy import fit_entropy_model
 from ppsplit.calibrate.importance import energies_of, fit_worth
 from ppsplit.calibrate.observe import Observed
@@ -53,9 +53,9 @@ def fit_tables(observed: Mapping[str, Observed], progress: Progress) -> FeatureT
     for name, of in observed.items():
         mean, forward = moments[name][0].astype(np.float32), np.ascontiguousarray(spaces[name][0] / step, np.float32)
         components = [to_components(values, mean, forward) for values in of.maps]
-        worth = fit_worth(components, energies_of(of.gradients, of.importance, RIDGE))
-        photos = [_Photo(values, worth_of(values, worth)) for values in components]
         inverse = np.linalg.inv(forward.astype(np.float64))
+        worth = fit_worth(components, energies_of(of.gradients, inverse))
+        photos = [_Photo(values, worth_of(values, worth)) for values in components]
         rungs: List[Rung] = []
         for quality in QUALITIES:
             progress(f"quality {quality}", len(tensors) * len(QUALITIES) + len(rungs) + 1, total)

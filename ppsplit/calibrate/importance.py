@@ -1,7 +1,7 @@
 """Where errors matter: a linear guess of the logarithm of what the gradients say, from the components there and around.
 
-The gradients' energy at a position, g' M^-1 g, is what an error costs there beside what it costs on average. It is
-known on calibration photos alone, so it is learnt, by ridge regression.
+What an error of the components costs at a position, the energy of the gradients by them, is known on calibration photos
+alone, so it is learnt, by ridge regression.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from ppsplit.codec.importance import SCALES, scaled_means, signs_and_sizes
 
-COMPONENTS = 48  # that are looked at
+COMPONENTS = 48  # that are looked at, and whose errors count
 POSITIONS = 200_000  # in all
 FLOOR = 0.03  # of the mean energy: what nothing counts as
 RIDGE = 100.0  # in samples of an average feature
@@ -21,21 +21,18 @@ LEVELS = 32  # of the guess, in which it is compared with the truth
 SEED = 31
 
 
-def energies_of(gradients: Sequence[np.ndarray], importance: np.ndarray, ridge: float) -> List[np.ndarray]:
-    """G' M^-1 g at each position, float32 [H, W] a photo.
+def energies_of(gradients: Sequence[np.ndarray], inverse: np.ndarray) -> List[np.ndarray]:
+    """Squared length of the gradient by the first components at each position, float32 [H, W] a photo.
 
     Args:
-        gradients: float32 [C, H, W] of each photo.
-        importance: M, float64 [C, C].
-        ridge: of M's mean eigenvalue, added to M.
+        gradients: by the tensor, float32 [C, H, W] of each photo.
+        inverse: of the transform to components, [C, K].
     """
-    channels = len(importance)
-    weights, axes = np.linalg.eigh(importance + ridge * np.trace(importance) / channels * np.eye(channels))
-    whitening = (axes / np.sqrt(weights)).T.astype(np.float32)
+    chain = np.ascontiguousarray(inverse[:, :COMPONENTS].T, np.float32)
     found = []
     for gradient in gradients:
-        white = whitening @ gradient.reshape(channels, -1)
-        found.append(np.einsum("ci,ci->i", white, white).reshape(gradient.shape[1:]))
+        by_components = chain @ gradient.reshape(len(inverse), -1)
+        found.append(np.einsum("ki,ki->i", by_components, by_components).reshape(gradient.shape[1:]))
     return found
 
 
