@@ -80,7 +80,7 @@ def test_the_clients_command_line(learned_bundle: Path, noise_photos: Path, tmp_
     [
         (["--codec", "feature", "--quality", "0"], "1 to 100"),
         (["--codec", "feature", "--target-bytes", "0"], "at least 1"),
-        (["--encoding", "uint8", "--quality", "50"], "'feature', not of 'uint8'"),
+        (["--encoding", "uint8", "--quality", "50"], "'mosaic', not of 'uint8'"),
         (["--codec", "feature", "--cut", "stem"], "ppsplit calibrate"),
     ],
 )
