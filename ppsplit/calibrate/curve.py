@@ -21,6 +21,7 @@ from ppsplit.runtime import load_program, run_part
 
 # COCO counts the 100 best detections of an image, however unsure.
 SCORE_THRESHOLD, MAX_DETECTIONS = 0.001, 100
+DRAWS, CONFIDENCE = 2_000, 0.9
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,14 @@ class Judged:
     inputs: Sequence[np.ndarray]
     coco_set: Optional[CocoSet] = None
     placements: Sequence[Placement] = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A point of the curve, and what its divergence may be on other photos: None where it is not known."""
+
+    point: CurvePoint
+    upper_kl: Optional[float]
 
 
 class Judge:
@@ -57,7 +66,7 @@ class Judge:
     def _outputs(self, features: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return dict(run_part(self._tail, features, [spec.name for spec in self._manifest.outputs]))
 
-    def point(self, tables: FeatureTables, quality: int) -> CurvePoint:
+    def point(self, tables: FeatureTables, quality: int) -> Measured:
         """What a quality costs and keeps on these photos. Raises CodecError, InferenceRuntimeError."""
         codec = LearnedCodec(self._cut.tensors, tables, quality)
         sizes, divergences, all_outputs = [], [], []
@@ -70,7 +79,8 @@ class Judge:
                 scores = [class_scores(found, self._manifest.decode)[0] for found in (truth, outputs)]
                 divergences.append(score_kl(*scores))
         kl = round(float(np.mean(divergences)), 4) if divergences else None
-        return CurvePoint(quality, round(float(np.mean(sizes)), 1), kl, self._ap(all_outputs))
+        point = CurvePoint(quality, round(float(np.mean(sizes)), 1), kl, self._ap(all_outputs))
+        return Measured(point, upper_mean(divergences) if divergences else None)
 
     def ap_unsplit(self) -> Optional[float]:
         """AP of what nothing was rounded of; None without labels."""
@@ -86,22 +96,32 @@ class Judge:
         return round(coco_box_ap(self._judged.coco_set, found)["ap"], 4)
 
 
-def chosen_quality(judge: Judge, tables: FeatureTables, points: List[CurvePoint], target_kl: float) -> int:
-    """The least quality whose mean divergence is at most `target_kl`; what is measured for it joins `points`.
+def upper_mean(values: Sequence[float]) -> float:
+    """What the mean over as many other photos will hardly exceed: CONFIDENCE of the bootstrap's draws stay below.
+
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+    """
+    drawn = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
+    return float(np.quantile(np.asarray(values, np.float64)[drawn].mean(axis=1), CONFIDENCE))
+
+
+def chosen_quality(judge: Judge, tables: FeatureTables, found: List[Measured], target_kl: float) -> int:
+    """The least quality whose divergence is, by `upper_mean`, at most `target_kl`; what is measured joins `found`.
 
     The best quality where none is good enough.
     """
     low, high = WORST - 1, BEST  # low is too little, high is enough or the end
-    for point in points:
-        if point.score_kl is not None and point.score_kl <= target_kl:
-            high = min(high, point.quality)
-        elif point.quality < high:
-            low = max(low, point.quality)
+    for measured in found:
+        quality = measured.point.quality
+        if measured.upper_kl is not None and measured.upper_kl <= target_kl:
+            high = min(high, quality)
+        elif quality < high:
+            low = max(low, quality)
     while high - low > 1:
         middle = (low + high) // 2
-        point = judge.point(tables, middle)
-        points.append(point)
-        if point.score_kl is not None and point.score_kl <= target_kl:
+        measured = judge.point(tables, middle)
+        found.append(measured)
+        if measured.upper_kl is not None and measured.upper_kl <= target_kl:
             high = middle
         else:
             low = middle

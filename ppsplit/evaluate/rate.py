@@ -13,6 +13,7 @@ import numpy as np
 from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Cut
 from ppsplit.codec import FEATURE, Codec
 from ppsplit.codec.feature import PLAIN_ENCODINGS
+from ppsplit.codec.mosaic import MOSAIC
 from ppsplit.data.coco import CocoSet
 from ppsplit.decode import build_decoder
 from ppsplit.decode.scores import class_scores, knows_scores
@@ -29,6 +30,7 @@ from ppsplit.wire import FeatureMessage, WireTensor, pack
 SCORE_THRESHOLD, MAX_DETECTIONS = 0.001, 100
 RIVALS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
 RIVAL_QUALITIES = {"jpeg": (30, 50, 70, 85), "webp": (30, 50, 70, 85), "avif": (30, 45, 60, 75)}
+MOSAIC_QUALITIES = (10, 35, 75)
 Progress = Callable[[str, int, int], None]
 # of one image: what the network's outputs become, the bytes sent, and milliseconds of encoding and decoding
 Passed = Tuple[Tensors, int, float, float]
@@ -62,6 +64,7 @@ def planned_ways(bundle: Bundle, cut: Cut, qualities: Sequence[int]) -> List[Way
         qualities: of "feature", beside the bundle's own.
     """
     ways = [Way(encoding) for encoding in PLAIN_ENCODINGS]
+    ways += [Way(MOSAIC, quality) for quality in MOSAIC_QUALITIES]
     if cut.learned is not None:
         ways += [Way(FEATURE, quality) for quality in sorted({cut.learned.quality, *qualities})]
     return ways + [Way(name, quality) for name in RIVALS for quality in RIVAL_QUALITIES[name]]

@@ -9,6 +9,7 @@ from ppsplit.files import write_figure_atomically
 
 STYLES = {
     "feature": ("o-", "tab:blue"),
+    "mosaic": ("v-", "tab:purple"),
     "jpeg": ("D--", "tab:orange"),
     "webp": ("s--", "tab:green"),
     "avif": ("^--", "tab:red"),

@@ -28,12 +28,12 @@ def test_the_manifest_says_what_was_learnt(learned_bundle: Path, tiny_bundle: Pa
     assert learned is not None and before.cuts[0].learned is None
     assert before.fingerprint != after.fingerprint
     assert set(after.files) - set(before.files) == {learned.tables}
-    assert (learned.images, learned.version) == (12, 1)
+    assert (learned.images, learned.version) == (12, 2)
     curve = {point.quality: point for point in learned.curve}
     assert list(curve) == sorted(curve) and learned.quality in curve
     assert curve[18].coded_bytes < curve[50].coded_bytes < curve[82].coded_bytes
     assert curve[18].score_kl > curve[82].score_kl >= 0
-    assert curve[learned.quality].score_kl <= 0.3
+    assert curve[learned.quality].score_kl <= 0.35
 
 
 def test_a_bundle_without_a_learned_codec_is_written_as_it_always_was(tiny_bundle: Path) -> None:
