@@ -160,6 +160,26 @@ def test_gradients_against_differences(tiny_bundle: Path) -> None:
     assert (gradient.astype(np.float64) * step).sum() == pytest.approx(expected, rel=0.02)
 
 
+def test_gradients_through_reshaping_whose_second_output_was_clipped(tmp_path: Path) -> None:
+    """As a program is saved, and as other exporters write it: the gradient needs what nothing else reads."""
+    from ppsplit.export.program import static_mode
+    from ppsplit.paddle_first import paddle
+
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with static_mode(), paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [1, 2, 3, 4])
+        three = paddle.static.create_parameter([1], "float32", default_initializer=paddle.nn.initializer.Constant(3.0))
+        out = paddle.reshape(paddle.transpose(x, [0, 2, 3, 1]), [1, 12, 2]) * three
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        executor.run(startup)
+        paddle.static.save_inference_model(str(tmp_path / "p"), [x], [out], executor, program=program)
+    gradients = TailGradients(tmp_path / "p", ["x"])
+    (output,) = gradients._frozen.fetch_names
+    weights = np.arange(24, dtype=np.float32).reshape(1, 12, 2)
+    found = gradients({"x": np.zeros((1, 2, 3, 4), np.float32)}, {output: weights})["x"]
+    np.testing.assert_allclose(found, 3 * weights.reshape(1, 3, 4, 2).transpose(0, 3, 1, 2))
+
+
 def test_photos_judged_on_are_not_those_learnt_from(tmp_path: Path) -> None:
     paths = sorted(write_photos(tmp_path, 40).iterdir())
     for count in (8, 24, 39, 40, 500):
