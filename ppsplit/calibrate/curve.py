@@ -16,7 +16,7 @@ from ppsplit.decode.scores import class_scores, knows_scores
 from ppsplit.detections import Detections
 from ppsplit.image import Placement
 from ppsplit.metrics.coco_ap import coco_box_ap
-from ppsplit.metrics.score_kl import score_kl
+from ppsplit.metrics.score_kl import SEEN, score_kl
 from ppsplit.runtime import load_program, run_part
 
 # COCO counts the 100 best detections of an image, however unsure.
@@ -41,7 +41,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class Measured:
-    """A point of the curve, and what its divergence may be on other photos: None where it is not known."""
+    """A point of the curve.
+
+    Attributes:
+        point: means over the photos.
+        upper_kl: what the mean divergence may be on other photos, with more to be seen on them: `upper_mean` of the
+            half of the photos on which the network sees most. None where divergence is not known.
+    """
 
     point: CurvePoint
     upper_kl: Optional[float]
@@ -59,12 +65,18 @@ class Judge:
         self._features = [run_part(head, {manifest.input.name: values}, names) for values in judged.inputs]
         self._truth = [self._outputs(features) for features in self._features]
         self._scored = knows_scores(manifest.decode)
+        self._busier = busier_half([self._seen(outputs) for outputs in self._truth]) if self._scored else []
         self._decoder = (
             build_decoder(manifest.decode, manifest.preprocess.input_hw) if judged.coco_set is not None else None
         )
 
     def _outputs(self, features: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return dict(run_part(self._tail, features, [spec.name for spec in self._manifest.outputs]))
+
+    def _seen(self, outputs: Mapping[str, np.ndarray]) -> float:
+        """How much there is to be seen on a photo: the sum of what counts for the divergence."""
+        best = class_scores(outputs, self._manifest.decode)[0].max(axis=1, initial=0.0)
+        return float(best[best > SEEN].sum())
 
     def point(self, tables: FeatureTables, quality: int) -> Measured:
         """What a quality costs and keeps on these photos. Raises CodecError, InferenceRuntimeError."""
@@ -80,7 +92,7 @@ class Judge:
                 divergences.append(score_kl(*scores))
         kl = round(float(np.mean(divergences)), 4) if divergences else None
         point = CurvePoint(quality, round(float(np.mean(sizes)), 1), kl, self._ap(all_outputs))
-        return Measured(point, upper_mean(divergences) if divergences else None)
+        return Measured(point, upper_mean([divergences[index] for index in self._busier]) if divergences else None)
 
     def ap_unsplit(self) -> Optional[float]:
         """AP of what nothing was rounded of; None without labels."""
@@ -94,6 +106,12 @@ class Judge:
             (detections,) = self._decoder(outputs, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS)
             found[image.image_id] = detections.with_boxes(placement.to_original(detections.boxes_xyxy))
         return round(coco_box_ap(self._judged.coco_set, found)["ap"], 4)
+
+
+def busier_half(amounts: Sequence[float]) -> List[int]:
+    """Which of the photos have most on them; at least one."""
+    order = np.argsort(-np.asarray(amounts), kind="stable")
+    return sorted(int(index) for index in order[: -(-len(amounts) // 2)])
 
 
 def upper_mean(values: Sequence[float]) -> float:

@@ -29,8 +29,8 @@ from ppsplit.wire import FeatureMessage, WireTensor, pack
 # COCO counts the 100 best detections of an image, however unsure.
 SCORE_THRESHOLD, MAX_DETECTIONS = 0.001, 100
 RIVALS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
-RIVAL_QUALITIES = {"jpeg": (30, 50, 70, 85), "webp": (30, 50, 70, 85), "avif": (30, 45, 60, 75)}
-MOSAIC_QUALITIES = (10, 35, 75)
+RIVAL_QUALITIES = {"jpeg": (30, 55, 80), "webp": (30, 55, 80), "avif": (30, 50, 70)}
+MOSAIC_QUALITIES = (35, 75)
 Progress = Callable[[str, int, int], None]
 # of one image: what the network's outputs become, the bytes sent, and processor milliseconds of encoding and decoding
 Passed = Tuple[Tensors, int, float, float]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ppsplit.bundle import CurvePoint
-from ppsplit.calibrate.curve import Measured, chosen_quality, upper_mean
+from ppsplit.calibrate.curve import Measured, busier_half, chosen_quality, upper_mean
 
 
 def test_the_upper_mean_is_the_normal_one_for_many_values() -> None:
@@ -18,6 +18,14 @@ def test_the_upper_mean_is_the_normal_one_for_many_values() -> None:
 
 def test_one_value_has_no_spread() -> None:
     assert upper_mean([0.25]) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("amounts", "expected"),
+    [([1.0], [0]), ([0.0, 2.0], [1]), ([3.0, 1.0, 2.0], [0, 2]), ([1.0, 1.0, 1.0, 5.0], [0, 3])],
+)
+def test_the_half_of_the_photos_with_most_on_them(amounts: List[float], expected: List[int]) -> None:
+    assert busier_half(amounts) == expected
 
 
 class _Judge:
