@@ -1,28 +1,29 @@
-"""Gradients of sampled answers by the raw outputs: what makes the Fisher information of a network's scores.
+"""Directions at the raw outputs whose gradients make the Fisher information of a network's scores.
 
-An answer y is drawn for every score p of the network itself, and the gradient of ln p(y) taken (Martens, "New insights
-and perspectives on the natural gradient method", 2014, section 5). Its second moment G is the Fisher information, and
-half of dx' G dx is, for small dx, the Kullback-Leibler divergence by which dx moves the scores.
+The gradient of ln p(y) of an answer y that is drawn from the network's own scores has the Fisher information G as its
+second moment (Martens, "New insights and perspectives on the natural gradient method", 2014, section 5), and half of
+dx' G dx is, for small dx, the Kullback-Leibler divergence by which dx moves the scores. An answer is right seldom, and
+then by much; a random sign times the standard deviation has the same second moment and scatters far less, so it takes
+the answer's place here.
 """
 
 from __future__ import annotations
 
-from typing import Dict, Mapping, Optional
+from typing import Dict, Mapping, Tuple
 
 import numpy as np
 
 from ppsplit.bundle import DecodeSpec
-from ppsplit.decode.scores import knows_scores, score_logits
-from ppsplit.decode.yolov3 import sigmoid
+from ppsplit.decode.scores import knows_scores, raw_scores
 from ppsplit.metrics.score_kl import LEAST, SEEN
 
 
 def sampled_cotangents(
     outputs: Mapping[str, np.ndarray], spec: DecodeSpec, rng: np.random.Generator
 ) -> Dict[str, np.ndarray]:
-    """Gradients of a drawn answer by the raw outputs, float32 of their shapes.
+    """A random direction for the raw outputs, float32 of their shapes.
 
-    Only anchors that `metrics.score_kl` looks at count. Where the family's scores are not known, the answer is any
+    Only anchors that `metrics.score_kl` looks at count. Where the family's scores are not known, it is any
     direction, so that all outputs count alike.
 
     Raises:
@@ -31,27 +32,27 @@ def sampled_cotangents(
     if not knows_scores(spec):
         return {name: rng.standard_normal(output.shape).astype(np.float32) for name, output in outputs.items()}
     found = {name: np.zeros(output.shape, np.float32) for name, output in outputs.items()}
-    for logits, gradient in zip(score_logits(outputs, spec), score_logits(found, spec)):
-        classes = sigmoid(logits.classes.astype(np.float64))
-        if logits.objectness is None:
-            _write(gradient.classes, classes, np.ones_like(classes[:, :, :1]), None, rng)
-        else:
-            _write(gradient.classes, classes, sigmoid(logits.objectness.astype(np.float64)), gradient.objectness, rng)
+    for raw, gradient in zip(raw_scores(outputs, spec), raw_scores(found, spec)):
+        classes = raw.probabilities(raw.classes)
+        objectness = np.ones_like(classes[:, :, :1]) if raw.objectness is None else raw.probabilities(raw.objectness)
+        by_class, by_objectness = _by_probabilities(classes, objectness, rng)
+        gradient.classes[...] = by_class * (_slope(classes) if raw.are_logits else 1.0)
+        if gradient.objectness is not None:
+            gradient.objectness[...] = by_objectness * (_slope(objectness) if raw.are_logits else 1.0)
     return found
 
 
-def _write(
-    by_classes: np.ndarray,
-    classes: np.ndarray,
-    objectness: np.ndarray,
-    by_objectness: Optional[np.ndarray],
-    rng: np.random.Generator,
-) -> None:
-    """Of ln p for y = 1 and of ln (1 - p) for y = 0, where p = objectness * classes."""
+def _slope(probabilities: np.ndarray) -> np.ndarray:
+    """Of the sigmoid, where it has these values."""
+    return probabilities * (1 - probabilities)
+
+
+def _by_probabilities(
+    classes: np.ndarray, objectness: np.ndarray, rng: np.random.Generator
+) -> Tuple[np.ndarray, np.ndarray]:
+    """By p = objectness * classes: the deviation 1 / sqrt(p (1 - p)) of ln p(y)'s gradient, with a random sign."""
     scores = objectness * classes
     seen = scores.max(axis=2, keepdims=True) > SEEN
-    answers = rng.random(scores.shape) < scores
-    outer = np.where(seen, (answers - scores) / np.maximum(1 - scores, LEAST), 0.0)
-    by_classes[...] = outer * (1 - classes)
-    if by_objectness is not None:
-        by_objectness[...] = (outer * (1 - objectness)).sum(axis=2, keepdims=True)
+    bounded = np.clip(scores, LEAST, 1 - LEAST)
+    by_score = rng.choice((-1.0, 1.0), scores.shape) * seen / np.sqrt(bounded * (1 - bounded))
+    return by_score * objectness, (by_score * classes).sum(axis=2, keepdims=True)

@@ -6,6 +6,7 @@ from typing import List, Sequence, Tuple
 
 import numpy as np
 
+from ppsplit.codec.contexts import contexts_of, energies_of, features_of, means_of, neighbours_of, residuals_of
 from ppsplit.codec.entropy_model import (
     FEATURES,
     FRACTIONS,
@@ -18,7 +19,6 @@ from ppsplit.codec.entropy_model import (
     TOTAL,
     EntropyModel,
 )
-from ppsplit.codec.wavefront import contexts_of, energies_of, features_of, means_of, neighbours_of, residuals_of
 from ppsplit.errors import CalibrationError
 
 BINS = 48

@@ -6,7 +6,7 @@ It is a static program, and on a CPU oneDNN computes convolutions and their grad
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from ppsplit.errors import CalibrationError
 from ppsplit.export.program import FrozenProgram, static_mode
 from ppsplit.paddle_first import paddle
 
+# operators whose gradient reads an output that Paddle clips when it saves a program, and other exporters never write
+SHAPED = ("flatten2", "flatten_contiguous_range", "reshape2", "squeeze2", "transpose2", "unsqueeze2")
 BY_ONEDNN = ("conv2d", "conv2d_grad", "depthwise_conv2d", "depthwise_conv2d_grad")
 
 
@@ -37,18 +39,20 @@ class TailGradients:
             for index in reversed(range(len(block.ops))):
                 if block.ops[index].type in ("feed", "fetch"):
                     block._remove_op(index)
+            for operator in block.ops:
+                _complete(block, operator)
             self._gradients = self._with_gradients(block)
             for operator in block.ops:
                 if operator.type in BY_ONEDNN and not paddle.device.is_compiled_with_cuda():
                     operator._set_attr("use_mkldnn", True)
             self._executor = paddle.static.Executor(paddle.CPUPlace())
 
-    def _with_gradients(self, block: object) -> List[object]:
+    def _with_gradients(self, block: Any) -> List[object]:
         fetches = self._frozen.fetch_names
         try:
             with paddle.static.program_guard(self._frozen.program, paddle.static.Program()):
-                outputs = [block.var(name) for name in fetches]  # type: ignore[attr-defined]
-                inputs = [block.var(name) for name in self._wanted]  # type: ignore[attr-defined]
+                outputs = [block.var(name) for name in fetches]
+                inputs = [block.var(name) for name in self._wanted]
                 for tensor in inputs:
                     tensor.stop_gradient = False
                 given = [paddle.static.data(_cotangent(name), out.shape) for name, out in zip(fetches, outputs)]
@@ -75,6 +79,15 @@ class TailGradients:
                 self._frozen.program, feed=feeds, fetch_list=self._gradients, scope=self._frozen.scope
             )
         return dict(zip(self._wanted, found))
+
+
+def _complete(block: Any, operator: Any) -> None:
+    """Give a reshaping operator back the output that tells its gradient the shape before."""
+    if operator.type in SHAPED and not ("XShape" in operator.output_names and operator.output("XShape")):
+        before = block.var(operator.input("X")[0])
+        name = f"shape before {operator.output('Out')[0]}"
+        block.create_var(name=name, shape=[0, *before.shape], dtype=before.dtype)
+        operator.desc.set_output("XShape", [name])
 
 
 def _cotangent(name: str) -> str:

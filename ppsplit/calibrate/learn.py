@@ -32,7 +32,7 @@ class LearningPlan:
     Attributes:
         inputs: of the network, float32 [1, 3, H, W] each, LEAST_PHOTOS to MOST_PHOTOS.
         judged: other photos, for the curve.
-        target_kl: the mean divergence, in nats, that the bundle's own quality may cost.
+        target_kl: the mean divergence, in nats, that the bundle's own quality may cost, on other photos, too.
 
     Raises:
         CalibrationError: too few or too many photos, or no divergence.
@@ -45,7 +45,7 @@ class LearningPlan:
     def __post_init__(self) -> None:
         if not LEAST_PHOTOS <= len(self.inputs) <= MOST_PHOTOS:
             raise CalibrationError(
-                f"{len(self.inputs)} photos to learn from; give {LEAST_PHOTOS} to {MOST_PHOTOS}, some 128 are plenty"
+                f"{len(self.inputs)} photos to learn from; give {LEAST_PHOTOS} to {MOST_PHOTOS}, some 256 are plenty"
             )
         if not self.judged.inputs:
             raise CalibrationError("no photos are left to measure the curve on; give more")
@@ -63,16 +63,14 @@ def learn_codec(bundle: Bundle, cut_name: Optional[str], plan: LearningPlan, pro
         BundleError, InferenceRuntimeError, CodecError, OSError: as where they come from.
     """
     cut = bundle.cut(cut_name)
-    maps, importance = observe_cut(bundle, cut, plan.inputs, progress)
-    tables = fit_tables(maps, importance, progress)
-    del maps
-    judge, points = Judge(bundle, cut, plan.judged), []
+    tables = fit_tables(observe_cut(bundle, cut, plan.inputs, progress), progress)
+    judge, found = Judge(bundle, cut, plan.judged), []
     for number, quality in enumerate(CURVE_QUALITIES, 1):
         progress(f"curve, quality {quality}", number, len(CURVE_QUALITIES))
-        points.append(judge.point(tables, quality))
+        found.append(judge.point(tables, quality))
     quality = MIDDLE
     if knows_scores(bundle.manifest.decode):
-        quality = chosen_quality(judge, tables, points, plan.target_kl)
+        quality = chosen_quality(judge, tables, found, plan.target_kl)
     data = to_bytes(tables)
     path = f"{_folder(bundle, cut)}/codec-{hashlib.sha256(data).hexdigest()[:12]}.npz"
     learned = LearnedCoding(
@@ -80,7 +78,7 @@ def learn_codec(bundle: Bundle, cut_name: Optional[str], plan: LearningPlan, pro
         version=VERSION,
         quality=quality,
         images=len(plan.inputs),
-        curve=tuple(sorted(points, key=lambda point: point.quality)),
+        curve=tuple(sorted((measured.point for measured in found), key=lambda point: point.quality)),
         curve_images=len(plan.judged.inputs),
         ap_unsplit=judge.ap_unsplit(),
     )

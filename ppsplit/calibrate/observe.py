@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence
 
 import numpy as np
 
@@ -14,10 +15,24 @@ from ppsplit.errors import CalibrationError
 from ppsplit.export.program import MODEL_SUFFIX
 from ppsplit.runtime import load_program, run_part
 
-KEPT_BYTES = 1 << 30  # of feature maps in memory
+KEPT_BYTES = 1 << 30  # of feature maps and gradients in memory
 SEED = 20_260
 Progress = Callable[[str, int, int], None]
-Maps = Dict[str, List[np.ndarray]]
+
+
+@dataclass
+class Observed:
+    """Of one tensor.
+
+    Attributes:
+        maps: float32 [C, H, W] of each photo, or of some where they are many.
+        gradients: of the same photos and shapes, of a sampled answer.
+        importance: M = E[g g'] over positions of all photos, float64 [C, C].
+    """
+
+    maps: List[np.ndarray]
+    gradients: List[np.ndarray]
+    importance: np.ndarray
 
 
 def coded_tensors(cut: Cut) -> List[TensorSpec]:
@@ -25,10 +40,8 @@ def coded_tensors(cut: Cut) -> List[TensorSpec]:
     return [spec for spec in cut.tensors if spec.dtype == "float32" and len(spec.shape) == 4]
 
 
-def observe_cut(
-    bundle: Bundle, cut: Cut, inputs: Sequence[np.ndarray], progress: Progress
-) -> Tuple[Maps, Dict[str, np.ndarray]]:
-    """Feature maps of each tensor, float32 [C, H, W] a photo, and M = E[g g'] over photos and positions, [C, C].
+def observe_cut(bundle: Bundle, cut: Cut, inputs: Sequence[np.ndarray], progress: Progress) -> Dict[str, Observed]:
+    """What photos say of each tensor of a cut that can be coded.
 
     Args:
         inputs: of the network, float32 [1, 3, H, W] each.
@@ -45,9 +58,8 @@ def observe_cut(
     head, tail = load_program(bundle, bundle.program(cut, HEAD, "paddle", "fp32")), load_program(bundle, tail_program)
     model = bundle.path(tail_program.files["model"])
     gradients = TailGradients(Path(str(model)[: -len(MODEL_SUFFIX)]), [spec.name for spec in specs])
-    maps: Maps = {spec.name: [] for spec in specs}
-    importance = {spec.name: np.zeros((spec.shape[1], spec.shape[1])) for spec in specs}
-    room = max(1, KEPT_BYTES // max(1, sum(spec.bytes_per_image() for spec in specs)))
+    observed = {spec.name: Observed([], [], np.zeros((spec.shape[1], spec.shape[1]))) for spec in specs}
+    room = max(1, KEPT_BYTES // max(1, 2 * sum(spec.bytes_per_image() for spec in specs)))
     stride = -(-len(inputs) // room)
     rng = np.random.default_rng(SEED)
     outputs_wanted = [spec.name for spec in bundle.manifest.outputs]
@@ -57,10 +69,11 @@ def observe_cut(
         outputs = run_part(tail, features, outputs_wanted)
         cotangents = sampled_cotangents(outputs, bundle.manifest.decode, rng)
         found = gradients(features, cotangents)
-        for name, matrix in importance.items():
-            gradient = found[name].astype(np.float64) + cotangents.get(name, 0.0)  # an output may cross, too
-            flat = gradient.reshape(len(matrix), -1)
-            matrix += flat @ flat.T / (flat.shape[1] * len(inputs))
+        for name, of in observed.items():
+            gradient = found[name] + cotangents.get(name, np.float32(0))  # an output may cross, too
+            flat = gradient.reshape(len(of.importance), -1).astype(np.float64)
+            of.importance += flat @ flat.T / (flat.shape[1] * len(inputs))
             if (number - 1) % stride == 0:
-                maps[name].append(features[name][0].copy())
-    return maps, importance
+                of.maps.append(features[name][0].copy())
+                of.gradients.append(gradient[0])
+    return observed

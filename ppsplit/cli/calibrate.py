@@ -23,8 +23,8 @@ def calibrate(
     /,
     images: Path,
     cut: Optional[str] = None,
-    count: int = 128,
-    target_kl: float = 0.3,
+    count: int = 256,
+    target_kl: float = 0.35,
     root: Optional[Path] = None,
     val_split: str = "",
     limit: Optional[int] = None,
@@ -37,7 +37,8 @@ def calibrate(
         images: Folder of photos like those to come, without labels; they are not judged on.
         cut: Which cut; by default the bundle's first.
         count: How many of the photos to learn from, 8 to 512.
-        target_kl: Mean divergence of scores, in nats an image, that the bundle's own quality may cost.
+        target_kl: Mean divergence of scores, in nats an image, that the bundle's own quality may cost. One hundredth of
+            AP's relative loss is about 0.35 for YOLOv3-tiny and 4 for YOLO11n.
         root: Folder of a labelled set in COCO's format, other photos, for the curve and its AP; by default the curve
             is measured on photos of IMAGES that were not learnt from.
         val_split: Its split, "val2017" in COCO's own layout; by default the folder is the split.

@@ -9,6 +9,7 @@ import numpy as np
 from ppsplit.bundle import Bundle, Cut
 from ppsplit.codec.feature import FEATURE, MAX_BATCH, EncodedTensor, FeatureCodec
 from ppsplit.codec.learned import LearnedCodec
+from ppsplit.codec.mosaic import MOSAIC, MosaicCodec
 from ppsplit.codec.tables import load_tables
 from ppsplit.errors import CodecError
 
@@ -20,7 +21,7 @@ class Codec:
         bundle: holds what the encoding needs.
         cut: of it.
         encoding: one of `ENCODINGS`.
-        quality: for "feature", 1 to 100; None for the bundle's choice.
+        quality: for "feature" and "mosaic", 1 to 100; None for the bundle's choice, or the mosaic's own.
         target_bytes: for "feature", in quality's place: what an image's data may take.
         max_batch: the largest batch that `decode` accepts.
 
@@ -39,9 +40,15 @@ class Codec:
         max_batch: int = MAX_BATCH,
     ) -> None:
         self.encoding = encoding
+        if encoding != FEATURE and target_bytes is not None:
+            raise CodecError(f"target bytes are of the encoding {FEATURE!r}, not of {encoding!r}")
+        if encoding == MOSAIC:
+            mosaic = MosaicCodec(cut.tensors, cut.clips, quality, max_batch)
+            self._encode, self._decode = mosaic.encode, mosaic.decode
+            return
         if encoding != FEATURE:
-            if quality is not None or target_bytes is not None:
-                raise CodecError(f"quality and target bytes are of the encoding {FEATURE!r}, not of {encoding!r}")
+            if quality is not None:
+                raise CodecError(f"quality is of the encodings {FEATURE!r} and {MOSAIC!r}, not of {encoding!r}")
             plain = FeatureCodec(cut.tensors, encoding, cut.clips, max_batch=max_batch)
             self._encode, self._decode = plain.encode, plain.decode
             return

@@ -15,7 +15,7 @@ from ppsplit.errors import CodecError
 
 LIBRARY = "_wavefront"
 NO_MEMORY = -1
-FIELDS = ("predict", "prior", "weights", "thresholds", "radius", "cumulative")
+FIELDS = ("predict", "prior", "weights", "thresholds", "radius", "cumulative", "price")
 
 
 class _Model(ctypes.Structure):
@@ -27,21 +27,41 @@ class _Model(ctypes.Structure):
     ]
 
 
+class _Wish(ctypes.Structure):
+    """`Wish` of wavefront.c; fields in its order."""
+
+    _fields_ = [("components", ctypes.c_void_p), ("worth", ctypes.c_void_p), ("trade", ctypes.c_int64)]
+
+
 class CompiledCore:
     """wavefront.c, loaded. Calls hold no lock of Python's, and share nothing."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         pointer, size = ctypes.c_void_p, ctypes.c_int64
         self._encode, self._decode = library.wavefront_encode, library.wavefront_decode
-        self._encode.argtypes, self._encode.restype = [pointer, pointer, pointer, size], size
+        self._encode.argtypes, self._encode.restype = [pointer, pointer, pointer, pointer, size], size
         self._decode.argtypes, self._decode.restype = [pointer, pointer, size, pointer, size, pointer], size
 
     def encode(self, values: np.ndarray, model: EntropyModel) -> bytes:
         """As `wavefront.encode_map`, of int32 values that were checked."""
+        return self._encoded(None, values, model)
+
+    def encode_components(
+        self, fixed: np.ndarray, worth: np.ndarray, trade: int, model: EntropyModel
+    ) -> Tuple[bytes, np.ndarray]:
+        """As `wavefront.encode_components`, of int32 components in 1/256 that were checked."""
+        values = np.empty(fixed.shape, np.int32)
+        wish = _Wish(fixed.ctypes.data, worth.ctypes.data, trade)
+        return self._encoded(wish, values, model), values
+
+    def _encoded(self, wish: Optional[_Wish], values: np.ndarray, model: EntropyModel) -> bytes:
         capacity = 128 + 5 * values.size  # 2 bytes of words and 3 of escapes an element, and the states
         out = np.empty(capacity, np.uint8)
+        described = _described(values.shape, model)
         written = self._encode(
-            ctypes.byref(_described(values.shape, model)), values.ctypes.data, out.ctypes.data, capacity
+            ctypes.byref(described),
+            None if wish is None else ctypes.byref(wish),
+            *(values.ctypes.data, out.ctypes.data, capacity),
         )
         if written < 0:
             raise CodecError(f"no memory to encode features of shape {values.shape}; use a smaller batch or input")

@@ -5,6 +5,7 @@ Fitted on calibration photos by `ppsplit.calibrate`; both halves must hold the s
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from ppsplit.errors import CodecError
 
 NEIGHBOURS = 6  # left, up, up-left, up-right, two to the left, two up
-FEATURES = 13  # of the energy, in the order of `wavefront.features_of`
+FEATURES = 13  # of the energy, in the order of `contexts.features_of`
 FRACTIONS = 8  # classes of how far the predicted mean lies from an integer
 MAX_RADIUS = 31
 ROW = 2 * MAX_RADIUS + 3  # a cumulative table: 2 * MAX_RADIUS + 1 symbols, their end, and one more for the search
@@ -60,6 +61,12 @@ class EntropyModel:
             raise CodecError(f"codec tables have {channels} channels and {bins} bins; export the bundle again")
         if not (self._limits_hold() and self._tables_are_sound()):
             raise CodecError("codec tables hold values outside their limits; export the bundle again")
+
+    @functools.cached_property
+    def price(self) -> np.ndarray:
+        """int32 [B, FRACTIONS, ROW - 1], in 1/256: bits of each symbol, for choosing what to send."""
+        frequencies = np.maximum(1, np.diff(self.cumulative, axis=-1))
+        return np.ascontiguousarray(np.rint(256 * (16 - np.log2(frequencies))).astype(np.int32))
 
     @property
     def channels(self) -> int:

@@ -18,7 +18,7 @@ from ppsplit.errors import CodecError
 
 FEATURE = "feature"  # needs tables that were learnt: `codec.learned`
 PLAIN_ENCODINGS = ("fp32", "fp16", "uint8", "uint4")
-ENCODINGS = (*PLAIN_ENCODINGS, FEATURE)
+ENCODINGS = (*PLAIN_ENCODINGS, "mosaic", FEATURE)  # `codec.mosaic` needs OpenCV
 CODE_BITS = {"uint8": 8, "uint4": 4}
 LOSSLESS_DTYPES = ("float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 FLOAT16_MAX = 65504.0

@@ -1,7 +1,7 @@
 """What a learned codec knows beforehand about the tensors of one cut; a file of the bundle that both halves hold.
 
-Version 1 is numpy's .npz, without pickles: arrays named `TENSOR/mean`, `TENSOR/forward` and `TENSOR/RUNG/...`, where
-TENSOR and RUNG count from 0, beside `version`, `step` and `qualities`.
+Version 2 is numpy's .npz, without pickles: arrays named `TENSOR/mean`, `TENSOR/forward`, `TENSOR/worth` and
+`TENSOR/RUNG/...`, where TENSOR and RUNG count from 0, beside `version`, `step` and `qualities`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from typing import Dict, Mapping, Tuple
 import numpy as np
 
 from ppsplit.codec.entropy_model import EntropyModel
+from ppsplit.codec.importance import SCALES
 from ppsplit.codec.transform import TAPS
 from ppsplit.errors import CodecError
 from ppsplit.files import sha256_of
 
-VERSION = 1
+VERSION = 2
 WORST, MIDDLE, BEST = 1, 50, 100
 QUALITIES_PER_OCTAVE = 16.0  # so much better halves the step
 # what numpy and zipfile raise for files that are damaged, or are something else
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, zlib.error, zipfile.BadZipFile)
+_TENSOR_FIELDS = ("mean", "forward", "worth")
 _MODEL_FIELDS = tuple(field.name for field in dataclasses.fields(EntropyModel))
 
 
@@ -35,7 +37,7 @@ class Rung:
     """What was fitted at one quality, and serves the qualities around it.
 
     Attributes:
-        model: of the integers.
+        model: of the integers of the first K components; the others are 0 at this quality, and not sent.
         backward: float32 [C, len(TAPS) * K], from integers to values.
     """
 
@@ -49,26 +51,33 @@ class TensorTables:
 
     Attributes:
         mean: float32 [C].
-        forward: float32 [K, C], in units of the middle quality's step.
+        forward: float32 [at least K, C], in units of the middle quality's step.
+        worth: float32 [SCALES, 2 F + 1], as `importance.worth_of` has it.
         rungs: one for each of `FeatureTables.qualities`.
     """
 
     mean: np.ndarray
     forward: np.ndarray
+    worth: np.ndarray
     rungs: Tuple[Rung, ...]
 
     def __post_init__(self) -> None:
         components, channels = self.forward.shape if self.forward.ndim == 2 else (0, 0)
-        arrays = {"mean": (self.mean, (channels,)), "forward": (self.forward, (components, channels))}
+        looked_at = self.worth.shape[1] // 2 if self.worth.ndim == 2 else 0
+        if looked_at > components:
+            raise CodecError(f"codec tables: worth looks at {looked_at} components of {components}")
+        _check("mean", self.mean, (channels,))
+        _check("forward", self.forward, (components, channels))
+        _check("worth", self.worth, (SCALES, 2 * looked_at + 1))
         for rung in self.rungs:
-            arrays["backward"] = (rung.backward, (channels, len(TAPS) * components))
-            if rung.model.channels != components:
+            if rung.model.channels > components:
                 raise CodecError(f"codec tables: a model has {rung.model.channels} components, expected {components}")
-            for name, (array, shape) in arrays.items():
-                if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
-                    raise CodecError(
-                        f"codec tables: {name} is {array.dtype} {array.shape}, expected finite float32 {shape}"
-                    )
+            _check("backward", rung.backward, (channels, len(TAPS) * rung.model.channels))
+
+
+def _check(name: str, array: np.ndarray, shape: Tuple[int, ...]) -> None:
+    if array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all():
+        raise CodecError(f"codec tables: {name} is {array.dtype} {array.shape}, expected finite float32 {shape}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def to_bytes(tables: FeatureTables) -> bytes:
         "names": np.array(list(tables.tensors), np.str_),
     }
     for index, tensor in enumerate(tables.tensors.values()):
-        arrays.update({f"{index}/mean": tensor.mean, f"{index}/forward": tensor.forward})
+        arrays.update({f"{index}/{name}": getattr(tensor, name) for name in _TENSOR_FIELDS})
         for number, rung in enumerate(tensor.rungs):
             arrays[f"{index}/{number}/backward"] = rung.backward
             arrays.update({f"{index}/{number}/{name}": getattr(rung.model, name) for name in _MODEL_FIELDS})
@@ -150,7 +159,8 @@ def _tensor(archive: Mapping[str, np.ndarray], index: int, rungs: int) -> Tensor
     for number in range(rungs):
         fields = {name: np.ascontiguousarray(archive[f"{index}/{number}/{name}"]) for name in _MODEL_FIELDS}
         found.append(Rung(EntropyModel(**fields), np.ascontiguousarray(archive[f"{index}/{number}/backward"])))
-    return TensorTables(archive[f"{index}/mean"], archive[f"{index}/forward"], tuple(found))
+    mean, forward, worth = (archive[f"{index}/{name}"] for name in _TENSOR_FIELDS)
+    return TensorTables(mean, forward, worth, tuple(found))
 
 
 def load_tables(path: Path) -> FeatureTables:

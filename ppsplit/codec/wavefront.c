@@ -16,6 +16,7 @@
 #define CAP 1023
 #define LARGEST 32767
 #define MAX_EXCESS_BYTES 3
+#define ESCAPE_PRICE 2048 /* 8 bits, as most escapes have one byte */
 
 enum { NO_MEMORY = -1, TOO_SHORT = -2, DAMAGED = -3 };
 
@@ -27,7 +28,14 @@ typedef struct {
     const int32_t *thresholds; /* [bins - 1], ascending */
     const int32_t *radius;     /* [bins] */
     const int32_t *cumulative; /* [bins][FRACTIONS][ROW] */
+    const int32_t *price;      /* [bins][FRACTIONS][ROW - 1], 1/256 bit */
 } Model;
+
+typedef struct {
+    const int32_t *components; /* [channels][height][width], 1/256 step */
+    const int32_t *worth;      /* [height][width], 1/256 */
+    int64_t trade;             /* 1/65536 squared steps for a bit */
+} Wish;
 
 typedef struct {
     const Model *model;
@@ -39,7 +47,7 @@ typedef struct {
 
 typedef struct {
     int32_t centre, flip, mean;
-    const int32_t *cumulative;
+    const int32_t *cumulative, *price;
     int32_t radius;
 } Context;
 
@@ -92,7 +100,9 @@ static Context context_of(const State *state, int32_t c, int64_t at) {
     found.centre = floor_256(mean + 128);
     int32_t fraction = mean - found.centre * 256;
     found.flip = fraction < 0;
-    found.cumulative = m->cumulative + ((int64_t)low * FRACTIONS + at_most(magnitude(fraction) / 16, 7)) * ROW;
+    int64_t table = (int64_t)low * FRACTIONS + at_most(magnitude(fraction) / 16, 7);
+    found.cumulative = m->cumulative + table * ROW;
+    found.price = m->price + table * (ROW - 1);
     found.radius = m->radius[low];
     return found;
 }
@@ -115,8 +125,35 @@ static int64_t padded(const State *state, int64_t position) {
     return (position / width + 2) * state->row + position % width + 2;
 }
 
-/* Bytes written to `out`, or a negative number. `values` is [channels][height][width], within +-LARGEST. */
-int64_t wavefront_encode(const Model *m, const int32_t *values, uint8_t *out, int64_t capacity) {
+static int32_t within_limits(int32_t value) {
+    return value > LARGEST ? LARGEST : value < -LARGEST ? -LARGEST : value;
+}
+
+/* Of the integers around a component, 0 and the mean, the one whose error and bits together cost least. */
+static int32_t cheapest(const Context *context, int32_t component, int32_t worth, int64_t trade) {
+    int32_t near = within_limits(floor_256(component + 128)), beyond = component >= near * 256 ? near + 1 : near - 1;
+    const int32_t tries[4] = {near, within_limits(beyond), 0, within_limits(context->centre)};
+    int32_t best = near;
+    int64_t least = INT64_MAX;
+    for (int k = 0; k < 4; k++) {
+        int64_t error = component - (int64_t)tries[k] * 256, cost = error * error * worth;
+        if (cost >= least) continue;
+        int32_t distance = context->flip ? context->centre - tries[k] : tries[k] - context->centre;
+        int32_t radius = context->radius;
+        if (distance >= radius) cost += trade * (context->price[2 * radius] + ESCAPE_PRICE);
+        else if (distance <= -radius) cost += trade * (context->price[0] + ESCAPE_PRICE);
+        else cost += trade * context->price[distance + radius];
+        if (cost < least) {
+            least = cost;
+            best = tries[k];
+        }
+    }
+    return best;
+}
+
+/* Bytes written to `out`, or a negative number. `values` is [channels][height][width], within +-LARGEST; where there
+ * is a wish, they are chosen here. */
+int64_t wavefront_encode(const Model *m, const Wish *wish, int32_t *values, uint8_t *out, int64_t capacity) {
     const int64_t count = (int64_t)m->height * m->width, total = count * m->channels;
     const int64_t lanes = m->channels < LANES ? m->channels : LANES;
     const int64_t steps = count + LAG * ((int64_t)m->channels - 1);
@@ -132,8 +169,10 @@ int64_t wavefront_encode(const Model *m, const int32_t *values, uint8_t *out, in
         channels_of(m, t, &first, &last);
         for (int64_t c = first; c < last; c++) {
             int64_t position = t - LAG * c, at = padded(&state, position);
-            int32_t value = values[c * count + position];
             Context context = context_of(&state, (int32_t)c, at);
+            int32_t *place = values + c * count + position;
+            if (wish) *place = cheapest(&context, wish->components[c * count + position], wish->worth[position], wish->trade);
+            int32_t value = *place;
             int32_t distance = value - context.centre;
             if (context.flip) distance = -distance;
             int32_t symbol = distance, radius = context.radius;

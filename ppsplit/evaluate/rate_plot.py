@@ -9,6 +9,7 @@ from ppsplit.files import write_figure_atomically
 
 STYLES = {
     "feature": ("o-", "tab:blue"),
+    "mosaic": ("v-", "tab:purple"),
     "jpeg": ("D--", "tab:orange"),
     "webp": ("s--", "tab:green"),
     "avif": ("^--", "tab:red"),
@@ -19,7 +20,7 @@ PLAIN = ("x", "0.35")
 def plot_rate(rows: Sequence[Dict[str, Any]], path: Path) -> None:
     """Draw `rate_table`'s rows in two panels, bytes and divergence on logarithmic scales.
 
-    What moves no score at all is not in the second panel. The suffix chooses the format.
+    What moves scores not at all, or far less than the ways with a dial, is not in the second panel. The suffix chooses the format.
     """
     import matplotlib
 
@@ -43,9 +44,11 @@ def _draw(axes: Any, rows: Sequence[Dict[str, Any]], column: str) -> None:
     for row in rows:
         if not row["payload_bytes"] and column == "ap":
             axes.axhline(row["ap"], color="0.5", linestyle=":", label="nothing sent")
+    dialled = [row[column] for row in rows if row["group"] in STYLES and row[column]]
+    least = min(dialled, default=0.0) / 3
     groups = list(dict.fromkeys(row["group"] for row in rows if row["payload_bytes"]))
     for group in groups:
-        points = [row for row in rows if row["group"] == group and (column == "ap" or row[column])]
+        points = [row for row in rows if row["group"] == group and (column == "ap" or row[column] > least)]
         style, colour = STYLES.get(group, PLAIN)
         kilobytes = [row["payload_bytes"] / 1000 for row in points]
         axes.plot(kilobytes, [row[column] for row in points], style, color=colour, markersize=5, label=group)

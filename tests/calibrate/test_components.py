@@ -9,6 +9,7 @@ from ppsplit.bundle import DecodeSpec
 from ppsplit.calibrate.components import weighted_components
 from ppsplit.calibrate.cotangents import sampled_cotangents
 from ppsplit.calibrate.fit import fit_tables
+from ppsplit.calibrate.observe import Observed
 from ppsplit.codec.learned import LearnedCodec
 from ppsplit.decode.scores import class_scores
 from ppsplit.errors import CalibrationError
@@ -37,13 +38,20 @@ def test_nothing_varies_or_matters(covariance: float, importance: float) -> None
         weighted_components(np.eye(3) * covariance, np.eye(3) * importance)
 
 
-def test_the_cotangents_second_moment_predicts_the_divergence() -> None:
+@pytest.mark.parametrize("family", ["logits and objectness", "scores"])
+def test_the_cotangents_second_moment_predicts_the_divergence(family: str) -> None:
     """E[(c . dx)^2] / 2 is the divergence of a small dx: what the whole weighting rests on."""
     rng = np.random.default_rng(3)
-    outputs = {"o": rng.standard_normal((1, 16, 3, 3)).astype(np.float64)}
-    moved = rng.standard_normal(outputs["o"].shape) * 0.02
-    before, after = (class_scores({"o": outputs["o"] + change}, SPEC)[0] for change in (0.0, moved))
-    draws = [(sampled_cotangents(outputs, SPEC, rng)["o"] * moved).sum() ** 2 / 2 for _ in range(6000)]
+    if family == "scores":
+        spec = DecodeSpec("picodet", {"strides": [8], "num_classes": 4})
+        outputs = {"o": rng.uniform(0.1, 0.9, (1, 9, 4))}
+        moved = rng.standard_normal(outputs["o"].shape) * 0.004
+    else:
+        spec = SPEC
+        outputs = {"o": rng.standard_normal((1, 16, 3, 3)).astype(np.float64)}
+        moved = rng.standard_normal(outputs["o"].shape) * 0.02
+    before, after = (class_scores({"o": outputs["o"] + change}, spec)[0] for change in (0.0, moved))
+    draws = [(sampled_cotangents(outputs, spec, rng)["o"] * moved).sum() ** 2 / 2 for _ in range(6000)]
     assert np.mean(draws) == pytest.approx(score_kl(before, after), rel=0.1)
 
 
@@ -68,9 +76,14 @@ def test_fitted_tables_beat_plain_rounding_of_channels() -> None:
         return {s.name: np.cumsum(rng.standard_normal((1, *s.shape[1:])), axis=-1).astype(np.float32) for s in specs}
 
     photos = [photo() for _ in range(24)]
-    maps = {spec.name: [features[spec.name][0] for features in photos] for spec in specs}
     importance = {"a": np.diag([1.0, 1.0, 1.0, 0.0]), "b": np.eye(2)}
-    tables = fit_tables(maps, importance, lambda *told: None)
+    observed = {}
+    for spec in specs:
+        maps = [features[spec.name][0] for features in photos]
+        minded = np.sqrt(importance[spec.name]).astype(np.float32)
+        gradients = [np.einsum("ck,khw->chw", minded, rng.standard_normal(m.shape)).astype(np.float32) for m in maps]
+        observed[spec.name] = Observed(maps, gradients, importance[spec.name])
+    tables = fit_tables(observed, lambda *told: None)
     sent = photo()
     got = LearnedCodec(specs, tables, 64).decode(LearnedCodec(specs, tables, 64).encode(sent))
     errors = np.square(got["a"] - sent["a"]).mean(axis=(0, 2, 3))

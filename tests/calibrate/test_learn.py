@@ -28,12 +28,12 @@ def test_the_manifest_says_what_was_learnt(learned_bundle: Path, tiny_bundle: Pa
     assert learned is not None and before.cuts[0].learned is None
     assert before.fingerprint != after.fingerprint
     assert set(after.files) - set(before.files) == {learned.tables}
-    assert (learned.images, learned.version) == (12, 1)
+    assert (learned.images, learned.version) == (12, 2)
     curve = {point.quality: point for point in learned.curve}
     assert list(curve) == sorted(curve) and learned.quality in curve
     assert curve[18].coded_bytes < curve[50].coded_bytes < curve[82].coded_bytes
     assert curve[18].score_kl > curve[82].score_kl >= 0
-    assert curve[learned.quality].score_kl <= 0.3
+    assert curve[learned.quality].score_kl <= 0.35
 
 
 def test_a_bundle_without_a_learned_codec_is_written_as_it_always_was(tiny_bundle: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_clients_command_line(learned_bundle: Path, noise_photos: Path, tmp_
     [
         (["--codec", "feature", "--quality", "0"], "1 to 100"),
         (["--codec", "feature", "--target-bytes", "0"], "at least 1"),
-        (["--encoding", "uint8", "--quality", "50"], "'feature', not of 'uint8'"),
+        (["--encoding", "uint8", "--quality", "50"], "'mosaic', not of 'uint8'"),
         (["--codec", "feature", "--cut", "stem"], "ppsplit calibrate"),
     ],
 )
@@ -158,6 +158,26 @@ def test_gradients_against_differences(tiny_bundle: Path) -> None:
     gradient = TailGradients(prefix, [name])({name: at}, {output: weights})[name]
     expected = ((values[1] - values[0]) * weights).sum() / 2e-3
     assert (gradient.astype(np.float64) * step).sum() == pytest.approx(expected, rel=0.02)
+
+
+def test_gradients_through_reshaping_whose_second_output_was_clipped(tmp_path: Path) -> None:
+    """As a program is saved, and as other exporters write it: the gradient needs what nothing else reads."""
+    from ppsplit.export.program import static_mode
+    from ppsplit.paddle_first import paddle
+
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with static_mode(), paddle.static.program_guard(program, startup):
+        x = paddle.static.data("x", [1, 2, 3, 4])
+        three = paddle.static.create_parameter([1], "float32", default_initializer=paddle.nn.initializer.Constant(3.0))
+        out = paddle.reshape(paddle.transpose(x, [0, 2, 3, 1]), [1, 12, 2]) * three
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        executor.run(startup)
+        paddle.static.save_inference_model(str(tmp_path / "p"), [x], [out], executor, program=program)
+    gradients = TailGradients(tmp_path / "p", ["x"])
+    (output,) = gradients._frozen.fetch_names
+    weights = np.arange(24, dtype=np.float32).reshape(1, 12, 2)
+    found = gradients({"x": np.zeros((1, 2, 3, 4), np.float32)}, {output: weights})["x"]
+    np.testing.assert_allclose(found, 3 * weights.reshape(1, 3, 4, 2).transpose(0, 3, 1, 2))
 
 
 def test_photos_judged_on_are_not_those_learnt_from(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Dict
 
 import numpy as np
 
+from ppsplit.codec.importance import LARGEST_WORTH, SCALES
 from ppsplit.codec.tables import FeatureTables, Rung, TensorTables
 from ppsplit.codec.transform import TAPS
 from tests.codec.integer_model import integer_model
@@ -17,7 +19,9 @@ def tensor_tables(channels: int, step: float, rungs: int = 2) -> TensorTables:
     backward[:, :channels] = np.eye(channels) * step
     mean = (np.arange(channels) / 4).astype(np.float32)
     rung = Rung(integer_model(channels), backward)
-    return TensorTables(mean, (np.eye(channels) / step).astype(np.float32), (rung,) * rungs)
+    worth = np.zeros((SCALES, 3), np.float32)
+    worth[0, -1] = math.log(LARGEST_WORTH)  # bytes are cheap, so that little is rounded but to the nearest
+    return TensorTables(mean, (np.eye(channels) / step).astype(np.float32), worth, (rung,) * rungs)
 
 
 def tables_for(channels: Dict[str, int], step: float = 0.5) -> FeatureTables:

@@ -63,7 +63,7 @@ def _with(**changes: np.ndarray) -> bytes:
         b"",
         b"PK\x03\x04 no zip",
         to_bytes(TABLES)[:-40],
-        _with(version=np.array(2)),
+        _with(version=np.array(1)),
         _with(qualities=np.array([70, 30])),
         _with(qualities=np.array([30, 70, 90])),
         _with(qualities=np.array([], np.int32)),
@@ -72,6 +72,10 @@ def _with(**changes: np.ndarray) -> bytes:
         _with(**{"0__mean": np.zeros(4, np.float32)}),
         _with(**{"0__forward": np.full((5, 5), np.nan, np.float32)}),
         _with(**{"0__forward": np.zeros((4, 5), np.float32)}),
+        _with(**{"0__worth": np.zeros((4, 13), np.float32)}),
+        _with(**{"0__worth": np.zeros((3, 3), np.float32)}),
+        _with(**{"0__worth": np.zeros(3, np.float32)}),
+        _with(**{"0__worth": np.full((4, 3), np.inf, np.float32)}),
         _with(**{"0__1__backward": np.zeros((5, 5), np.float32)}),
         _with(**{"0__1__radius": np.zeros(12, np.int32)}),
     ],
@@ -90,3 +94,12 @@ def test_a_tensor_without_all_rungs() -> None:
     with pytest.raises(CodecError, match="lacks rungs"):
         FeatureTables((30, 70), {"t": tensor_tables(2, 0.5, rungs=1)})
     assert isinstance(tensor_tables(2, 0.5), TensorTables)
+
+
+def test_a_rung_may_have_fewer_components_but_no_more() -> None:
+    tensor, one = tensor_tables(3, 0.5), tensor_tables(2, 0.5).rungs[0]
+    fewer = dataclasses.replace(one, backward=np.zeros((3, 10), np.float32))
+    tables = FeatureTables((30, 70), {"t": dataclasses.replace(tensor, rungs=(fewer, tensor.rungs[1]))})
+    assert [rung.model.channels for rung in from_bytes(to_bytes(tables)).tensors["t"].rungs] == [2, 3]
+    with pytest.raises(CodecError, match="components"):
+        dataclasses.replace(tensor_tables(2, 0.5), rungs=(tensor.rungs[0],))

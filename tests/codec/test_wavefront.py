@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from ppsplit.codec import compiled
 from ppsplit.codec.entropy_model import TOTAL
-from ppsplit.codec.wavefront import LARGEST, decode_map, encode_map, leb128, split_escapes
+from ppsplit.codec.leb128 import leb128
+from ppsplit.codec.wavefront import LARGEST, decode_map, encode_components, encode_map, split_escapes
 from ppsplit.errors import CodecError
 from tests.codec.integer_model import integer_model, smooth_map
 
@@ -71,6 +72,47 @@ def test_any_map_comes_back_and_both_ways_agree(values: np.ndarray) -> None:
     assert encode_map(values, model) == data
     for use_compiled in (True, False):
         np.testing.assert_array_equal(decode_map(data, values.shape, model, use_compiled), values)
+
+
+COMPONENTS = hnp.arrays(
+    np.float32,
+    hnp.array_shapes(min_dims=3, max_dims=3, max_side=7),
+    elements=st.one_of(st.floats(-3, 3, width=32), st.floats(-1e9, 1e9, width=32)),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(COMPONENTS, st.integers(0, 20_000), st.integers(1, 2048))
+def test_integers_are_chosen_alike_by_both(components: np.ndarray, trade: int, worth: int) -> None:
+    model = integer_model(len(components))
+    worths = np.full(components.shape[1:], worth, np.int32)
+    worths.flat[0] = 256
+    data, values = encode_components(components, worths, trade, model)
+    again, same = encode_components(components, worths, trade, model, use_compiled=False)
+    assert data == again == encode_map(values, model)
+    np.testing.assert_array_equal(values, same)
+    np.testing.assert_array_equal(decode_map(data, values.shape, model), values)
+
+
+def test_a_bit_for_nothing_rounds_to_the_nearest() -> None:
+    components = np.random.default_rng(0).standard_normal((5, 6, 7)).astype(np.float32) * 20
+    _, values = encode_components(components, np.full((6, 7), 256, np.int32), 0, integer_model(5))
+    assert np.abs(values - components).max() <= 0.5 + 1 / 256
+
+
+def test_dear_bits_and_cheap_errors_give_larger_errors_in_fewer_bytes() -> None:
+    components = np.random.default_rng(0).standard_normal((20, 13, 13)).astype(np.float32) * 8
+    worths = (np.full((13, 13), worth, np.int32) for worth in (256, 256, 64))
+    found = [encode_components(components, *wish, integer_model(20)) for wish in zip(worths, (0, 60_000, 60_000))]
+    errors = [np.abs(values - components).mean() for _, values in found]
+    assert errors[0] < errors[1] < errors[2]
+    assert all(len(data) < 0.99 * len(found[0][0]) for data, _ in found[1:])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 3), (3, 2, 3)])
+def test_components_that_do_not_fit(shape: Tuple[int, int, int]) -> None:
+    with pytest.raises(CodecError):
+        encode_components(np.zeros(shape, np.float32), np.full((3, 3), 256, np.int32), 0, integer_model(3))
 
 
 @pytest.mark.parametrize(

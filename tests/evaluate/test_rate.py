@@ -53,7 +53,8 @@ def test_less_bytes_move_scores_more(rows: Dict[str, Dict[str, Any]]) -> None:
         ("uint4", "uint8"),
         ("uint8", "fp32"),
         ("feature q20", "feature q100"),
-        ("jpeg q30", "jpeg q85"),
+        ("mosaic q35", "mosaic q75"),
+        ("jpeg q30", "jpeg q80"),
     ):
         assert 0 < rows[worse]["payload_bytes"] < rows[better]["payload_bytes"]
         assert rows[worse]["score_kl"] > rows[better]["score_kl"]
