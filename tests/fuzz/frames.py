@@ -15,6 +15,7 @@ import numpy as np
 from ppsplit.bundle import Clip, TensorSpec
 from ppsplit.codec import ENCODINGS, FEATURE, EncodedTensor, FeatureCodec
 from ppsplit.codec.learned import LearnedCodec
+from ppsplit.codec.mosaic import MOSAIC, MosaicCodec
 from ppsplit.errors import CodecError, OptionsError, WireError
 from ppsplit.runtime.memory import peak_rss_bytes
 from ppsplit.wire import FeatureMessage, Options, TensorMessage, WireTensor, pack, unpack
@@ -27,8 +28,10 @@ SPECS = (TensorSpec("map", (-1, 6, 5, 7), "float32"), TensorSpec("sizes", (-1, 2
 CLIPS = {bits: {"map": Clip(-2.0, 3.0)} for bits in ("8", "4")}
 
 
-def codec(encoding: str) -> "FeatureCodec | LearnedCodec":
+def codec(encoding: str) -> "FeatureCodec | LearnedCodec | MosaicCodec":
     """The codec of a small cut of two tensors."""
+    if encoding == MOSAIC:
+        return MosaicCodec(SPECS, CLIPS, None, MAX_BATCH)
     if encoding == FEATURE:
         return LearnedCodec(SPECS, tables_for({"map": 6}), 50, None, MAX_BATCH)
     return FeatureCodec(SPECS, encoding, CLIPS, max_batch=MAX_BATCH)
