@@ -10,6 +10,7 @@ from typing import Callable, Optional
 CLOSED, OPEN, HALF_OPEN = "closed", "open", "half-open"
 FAILURES = 6
 SLOW_FAILURE = 2  # a failure that took all of a frame's time counts so often
+LONGEST_HOLD_S = 30.0  # a page for an hour of some proxy must not keep the edge away for as long
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +82,10 @@ class Breaker:
             self._turn(OPEN if opens else CLOSED, reason)
 
     def hold(self, wait_s: float, reason: str) -> None:
-        """The server answered that it wants to be left alone for so long."""
+        """The server answered that it wants to be left alone for so long; at most `LONGEST_HOLD_S` are granted."""
         with self._lock:
             self._on_trial = False
-            self._not_before = max(self._not_before, self._now() + wait_s)
+            self._not_before = max(self._not_before, self._now() + min(wait_s, LONGEST_HOLD_S))
             self.reason = reason
 
     def undecided(self) -> None:

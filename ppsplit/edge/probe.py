@@ -54,6 +54,9 @@ class Prober:
             reply = self._server.get("/v1/bundles", start + timeout_s, min(self._connect_s, timeout_s))
         except LinkError as error:
             return error.reason, 0.0
+        except Exception:  # whatever it is, without probes the edge would never be back on this server
+            log.exception("probing %s failed", self._server.url)
+            return UNREADABLE, 0.0
         return self._judge(reply.body), reply.round_trip_ms
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from typing import List, Optional
 
 import pytest
 
-from ppsplit.edge.breaker import CLOSED, FAILURES, HALF_OPEN, OPEN, Breaker
+from ppsplit.edge.breaker import CLOSED, FAILURES, HALF_OPEN, LONGEST_HOLD_S, OPEN, Breaker
 
 
 @pytest.fixture
@@ -112,3 +112,10 @@ def test_a_success_of_before_takes_no_time_from_a_server_that_asked_for_it(
     assert breaker.admits()
     breaker.succeeded()
     assert breaker.reason == ""
+
+
+def test_no_server_keeps_the_edge_away_for_an_hour(breaker: Breaker, clock: List[float]) -> None:
+    breaker.hold(3600, "not_ready")
+    assert breaker.held_s() == LONGEST_HOLD_S
+    clock[0] += LONGEST_HOLD_S
+    assert breaker.admits()

@@ -85,3 +85,9 @@ def test_it_is_never_more_than_five_seconds_between_being_back_and_being_asked()
     """A probe may have begun just before, and hang; then comes the longest pause, and the probe that succeeds."""
     assert FIRST_PAUSE_S <= LONGEST_PAUSE_S
     assert PROBE_TIMEOUT_S + LONGEST_PAUSE_S + PROBE_TIMEOUT_S < 5
+
+
+def test_a_probe_that_fails_as_nobody_thought_of_is_a_fault_and_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server("http://127.0.0.1:1")
+    monkeypatch.setattr(server, "get", lambda *_: 1 / 0)
+    assert Prober(server, Breaker("there"), None, 1.0).probe() == ("unreadable", 0.0)
