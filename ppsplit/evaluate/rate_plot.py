@@ -20,8 +20,8 @@ PLAIN = ("x", "0.35")
 def plot_rate(rows: Sequence[Dict[str, Any]], path: Path) -> None:
     """Draw `rate_table`'s rows in two panels, bytes and divergence on logarithmic scales.
 
-    What moves scores not at all, or far less than the ways with a dial, is not in the second panel. The suffix
-    chooses the format.
+    What moves scores not at all, or far less than the ways with a dial, is not in the second panel. The suffix chooses
+    the format.
     """
     import matplotlib
 
