@@ -19,6 +19,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 CONTENT_TYPE = "application/x-ppsplit-features"
 TIMEOUT_S = 30.0
+IDLE_S = 15.0  # the server closes what is idle for 20
 MAX_CONNECTIONS = 500  # beyond that requests wait for one here, and their latency says so
 Connection = Tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -30,7 +31,7 @@ class Client:
         host, _, port = url.partition("://")[2].partition(":")
         self._host, self._port = host, int(port)
         self._requests = [_request(host, frame) for frame in frames]
-        self._idle: List[Connection] = []
+        self._idle: List[Tuple[float, Connection]] = []  # with the time of its last answer
         self._sent = 0
         self.answers: List[Dict[str, Any]] = []
         self.start_s = time.perf_counter()
@@ -63,12 +64,12 @@ class Client:
         answer: Dict[str, Any] = {"due_s": round(due_s - self.start_s, 4)}
         connection: Optional[Connection] = None
         try:
-            connection = self._idle.pop() if self._idle else await asyncio.open_connection(self._host, self._port)
+            connection = await self._connection()
             request = self._requests[self._sent % len(self._requests)]
             self._sent += 1
             connection[1].write(request)
             answer.update(await asyncio.wait_for(_answer(connection[0]), TIMEOUT_S))
-            self._idle.append(connection)
+            self._idle.append((time.perf_counter(), connection))
         except (OSError, EOFError, ValueError, asyncio.TimeoutError) as error:
             answer.update(status=0, code=type(error).__name__)
             if connection is not None:
@@ -76,10 +77,20 @@ class Client:
         answer["latency_ms"] = round((time.perf_counter() - due_s) * 1000, 3)
         self.answers.append(answer)
 
+    async def _connection(self) -> Connection:
+        """The one that was used last, unless the server may be about to close even that; else a new one."""
+        if self._idle:
+            used_s, connection = self._idle.pop()
+            if time.perf_counter() - used_s < IDLE_S:
+                return connection
+            connection[1].close()
+            self.close()
+        return await asyncio.open_connection(self._host, self._port)
+
     def close(self) -> None:
-        """Close the connections."""
-        for _, writer in self._idle:
-            writer.close()
+        """Close the connections that nobody uses."""
+        while self._idle:
+            self._idle.pop()[1][1].close()
 
 
 def _request(host: str, frame: bytes) -> bytes:

@@ -6,6 +6,7 @@ from a process of its own (`load_client.py`) on the same machine, whose time cou
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import os
@@ -210,12 +211,14 @@ def _summary(load: str, answers: Answers) -> Dict[str, Any]:
     right = [answer["latency_ms"] for answer in answers if answer["status"] == 200]
     refused = [answer for answer in answers if answer["status"] in (429, 503)]
     refused_ms = [answer["latency_ms"] for answer in refused]
+    lost = collections.Counter(answer["code"] for answer in answers if answer["status"] not in (200, 429, 503))
     return {
         "load": load,
         "requests": len(answers),
         "ok": len(right),
         "refused": len(refused),
-        "lost": len(answers) - len(right) - len(refused),
+        "lost": sum(lost.values()),
+        "lost_why": ", ".join(f"{code} {count}" for code, count in lost.items()),
         "without_retry_after": sum(not answer["retry_after"] for answer in refused),
         "ok_p50_ms": _percentile(right, 50),
         "ok_p99_ms": _percentile(right, 99),
