@@ -98,7 +98,9 @@ def _add_split(parser: argparse.ArgumentParser) -> None:
         "--encoding", "--codec", choices=ENCODINGS, help=f"of what is sent ({DEFAULT_ENCODING}, or see below)"
     )
     dial = group.add_mutually_exclusive_group()
-    dial.add_argument("--quality", type=int, metavar="1..100", help="of feature (default: the bundle's choice) and mosaic")
+    dial.add_argument(
+        "--quality", type=int, metavar="1..100", help="of feature (default: the bundle's choice) and mosaic"
+    )
     dial.add_argument(
         "--target-bytes", type=int, metavar="N", help="of feature: the best quality that fits, picture by picture"
     )
