@@ -78,8 +78,8 @@ def bit_error_table(
 
 
 def _send(halves: Halves, codec: Codec, image: Any, tallies: Dict[float, _Tally], rng: np.random.Generator) -> None:
-    features, placement = halves.features(image.path)
-    tensors = tuple(WireTensor(*tensor) for tensor in codec.encode(features))
+    pixels, placement = halves.read(image.path)
+    tensors = tuple(WireTensor(*tensor) for tensor in codec.encode(halves.features(pixels)))
     frame = pack(FeatureMessage(halves.bundle.manifest.fingerprint, halves.cut.name, codec.encoding, tensors))
 
     def found(outputs: Optional[Tensors]) -> Detections:

@@ -10,24 +10,22 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from ppsplit.bundle import FULL, HEAD, TAIL, Bundle, Cut
+from ppsplit.bundle import FULL, Bundle, Cut
 from ppsplit.codec import FEATURE, Codec
 from ppsplit.codec.feature import PLAIN_ENCODINGS
 from ppsplit.codec.mosaic import MOSAIC
 from ppsplit.data.coco import CocoSet
-from ppsplit.decode import build_decoder
 from ppsplit.decode.scores import class_scores, knows_scores
 from ppsplit.detections import Detections
-from ppsplit.errors import ConfigError, DataError
+from ppsplit.errors import DataError
+from ppsplit.evaluate.halves import Halves, owned
 from ppsplit.evaluate.split_table import check_classes
-from ppsplit.image import Placement, fit, normalise, read_image
+from ppsplit.image import Placement, normalise
 from ppsplit.metrics.coco_ap import coco_box_ap
 from ppsplit.metrics.score_kl import score_kl
 from ppsplit.runtime import Tensors, load_program, run_part
 from ppsplit.wire import FeatureMessage, WireTensor, pack
 
-# COCO counts the 100 best detections of an image, however unsure.
-SCORE_THRESHOLD, MAX_DETECTIONS = 0.001, 100
 RIVALS = {"jpeg": "JPEG", "webp": "WEBP", "avif": "AVIF"}
 RIVAL_QUALITIES = {"jpeg": (30, 55, 80), "webp": (30, 55, 80), "avif": (30, 50, 70)}
 MOSAIC_QUALITIES = (35, 75)
@@ -86,8 +84,6 @@ def rate_table(
         PPSplitError: a program or a codec failed.
     """
     check_classes(bundle, coco_set)
-    if bundle.manifest.decode.family == "raw":
-        raise ConfigError("the bundle says no way from its outputs to boxes, so there is no AP")
     bench = _Bench(bundle, cut, coco_set)
     total = len(ways) + 1
     progress("features", 1, total)
@@ -102,26 +98,16 @@ def rate_table(
 
 class _Bench:
     def __init__(self, bundle: Bundle, cut: Cut, coco_set: CocoSet) -> None:
-        manifest = bundle.manifest
         self.bundle, self.cut, self.coco_set = bundle, cut, coco_set
         self.photos: List[_Photo] = []
-        self._outputs = [spec.name for spec in manifest.outputs]
-        self._head = load_program(bundle, bundle.program(cut, HEAD, "paddle", "fp32"))
-        self._tail = load_program(bundle, bundle.program(cut, TAIL, "paddle"))
+        self._halves = Halves(bundle, cut)
         self._full = load_program(bundle, bundle.program(cut, FULL, "paddle"))
-        self._decoder = build_decoder(manifest.decode, manifest.preprocess.input_hw)
 
     def prepare(self) -> None:
-        manifest = self.bundle.manifest
-        names = [spec.name for spec in self.cut.tensors]
         for image in self.coco_set.images:
-            pixels, placement = fit(read_image(image.path), manifest.preprocess)
-            feeds = {manifest.input.name: normalise(pixels, manifest.preprocess)}
-            features = {name: array.copy() for name, array in run_part(self._head, feeds, names).items()}
-            self.photos.append(_Photo(pixels, placement, features, self._finished(features)))
-
-    def _finished(self, features: Tensors) -> Tensors:
-        return {name: array.copy() for name, array in run_part(self._tail, features, self._outputs).items()}
+            pixels, placement = self._halves.read(image.path)
+            features = self._halves.features(pixels)
+            self.photos.append(_Photo(pixels, placement, features, self._halves.outputs(features)))
 
     def through_codec(self, way: Way) -> Callable[[_Photo], Passed]:
         """Encoded, put into a message as the edge does, decoded, and through the cloud half."""
@@ -138,7 +124,7 @@ class _Bench:
             start = time.process_time()
             features = codec.decode(encoded)
             decode_ms = (time.process_time() - start) * 1000
-            return self._finished(features), len(pack(message)), encode_ms, decode_ms
+            return self._halves.outputs(features), len(pack(message)), encode_ms, decode_ms
 
         return passed
 
@@ -156,8 +142,8 @@ class _Bench:
             pixels = decode_picture(data)
             decode_ms = (time.process_time() - start) * 1000
             feeds = {manifest.input.name: normalise(pixels, manifest.preprocess)}
-            outputs = {name: array.copy() for name, array in run_part(self._full, feeds, self._outputs).items()}
-            return outputs, len(data), encode_ms, decode_ms
+            outputs = run_part(self._full, feeds, [spec.name for spec in manifest.outputs])
+            return owned(outputs), len(data), encode_ms, decode_ms
 
         return passed
 
@@ -165,8 +151,7 @@ class _Bench:
         found: Dict[int, Detections] = {}
         divergences = []
         for image, photo, (outputs, _, _, _) in zip(self.coco_set.images, self.photos, passed):
-            (detections,) = self._decoder(outputs, score_threshold=SCORE_THRESHOLD, max_detections=MAX_DETECTIONS)
-            found[image.image_id] = detections.with_boxes(photo.placement.to_original(detections.boxes_xyxy))
+            found[image.image_id] = self._halves.detections(outputs, photo.placement)
             if knows_scores(self.bundle.manifest.decode):
                 scores = (class_scores(each, self.bundle.manifest.decode)[0] for each in (photo.truth, outputs))
                 divergences.append(score_kl(*scores))
